@@ -1,0 +1,304 @@
+//! \[pure, but for reading the file\] `routes.yml` as meant: every value parsed, every default filled in.
+//!
+//! `raw` holds the file as typed; this module turns it into what the rest of the program uses. Nothing behind it
+//! sees a string that still needs parsing.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// All services that listen, in file order.
+    pub services: Vec<Service>,
+    /// `proto: upstream` services, in file order.
+    pub upstreams: Vec<UpstreamGroup>,
+    /// `media:`.
+    pub media: Media,
+    /// `limits:`.
+    pub limits: Limits,
+    /// `drain_timeout`, default 30 s.
+    pub drain_timeout: Duration,
+}
+
+/// One listening service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its key under `services:`.
+    pub name: Arc<str>,
+    /// `net.addr`.
+    pub listen: SocketAddr,
+    /// `net.tls_crt_file` and `net.tls_key_file`.
+    pub tls: Option<TlsFiles>,
+    /// What it does.
+    pub kind: ServiceKind,
+}
+
+/// Certificate and key, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// What a service does.
+#[derive(Clone, Debug)]
+pub enum ServiceKind {
+    /// `proto: udp`.
+    Udp {
+        /// With `enable_ice`.
+        ice: Option<Ice>,
+    },
+    /// `proto: tcp`: the shared port.
+    Tcp {
+        /// With `enable_ice`.
+        ice: Option<Ice>,
+        /// With `enable_http`.
+        http: Option<Http>,
+    },
+    /// `proto: http`.
+    Http(Http),
+    /// `proto: turn` (served from a later version on).
+    Turn,
+    /// `proto: admin` (served from a later version on).
+    Admin,
+}
+
+/// ICE on a listener.
+#[derive(Clone, Debug)]
+pub struct Ice {
+    /// `net.candidate_ips`; empty: the address of `net.addr`.
+    pub candidate_ips: Vec<CandidateHost>,
+}
+
+/// One entry of `candidate_ips`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CandidateHost {
+    /// A literal address.
+    Ip(IpAddr),
+    /// A name, resolved at load: first global-unicast IPv4, else IPv6.
+    Name(String),
+    /// `candidate_host_ip`: the first non-loopback interface address.
+    HostInterface,
+}
+
+/// HTTP on a listener.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// `servername`; `None` for `_`, any Host.
+    pub servername: Option<String>,
+    /// `root`.
+    pub root: Option<PathBuf>,
+    /// `rest`, default true.
+    pub rest: bool,
+    /// Routes in file order.
+    pub routes: Vec<Route>,
+    /// Timeouts and pool of upstream connections.
+    pub upstream: UpstreamTuning,
+    /// `trusted_proxies`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `optimal`.
+    pub optimal: Optimal,
+    /// `geoip_db`.
+    pub geoip_db: Option<PathBuf>,
+}
+
+/// How upstream connections behave (xrtc.md §1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTuning {
+    /// `max_conns`, idle connections per host, default 100.
+    pub max_idle: usize,
+    /// `idle_conn_timeout`, default 30 s.
+    pub idle_timeout: Duration,
+    /// `dial_timeout`, default 10 s.
+    pub dial_timeout: Duration,
+    /// `response_header_timeout`, default 300 s.
+    pub response_header_timeout: Duration,
+    /// `keepalive_timeout`, TCP keep-alive period, default 1200 s.
+    pub keepalive: Duration,
+    /// `flush_interval`, default 100 ms.
+    pub flush_interval: Duration,
+    /// `global_flush_interval`, default 100 ms.
+    pub global_flush_interval: Duration,
+    /// `upstream_tls_verify`, default true.
+    pub tls_verify: bool,
+    /// `upstream_ca_file`.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// REST registration policy (xrtc.md §5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Optimal {
+    /// The edge's candidates, always.
+    #[default]
+    Always,
+    /// The backend's candidates, always.
+    Never,
+    /// By country.
+    GeoIp,
+}
+
+/// An address block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpNet {
+    /// Network address.
+    pub addr: IpAddr,
+    /// Prefix length in bits.
+    pub prefix: u8,
+}
+
+impl IpNet {
+    /// Whether `ip` lies in this block. An IPv4-mapped IPv6 address counts as its IPv4 address.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.addr.to_canonical(), ip.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let bits = u32::from(net) ^ u32::from(ip);
+                self.prefix == 0 || bits >> (32 - u32::from(self.prefix.min(32))) == 0
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let bits = u128::from(net) ^ u128::from(ip);
+                self.prefix == 0 || bits >> (128 - u32::from(self.prefix.min(128))) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// One route of an HTTP service.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its key under `routes:`.
+    pub name: Arc<str>,
+    /// How it carries SDP; `None`: plain proxying.
+    pub dialect: Option<DialectKind>,
+    /// Where it goes.
+    pub upstream: RouteUpstream,
+    /// `icetcp`.
+    pub ice_tcp: bool,
+    /// `icedirect`.
+    pub ice_direct: bool,
+    /// `hosts`, lower case, without port.
+    pub hosts: Vec<String>,
+    /// `protos`: the part behind `ws@`.
+    pub ws_protocols: Vec<String>,
+    /// `paths`, in file order.
+    pub paths: Vec<PathRule>,
+}
+
+/// Which dialect a route speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DialectKind {
+    /// The Janus API.
+    Janus,
+    /// `ums`.
+    Ums,
+    /// WHIP and WHEP.
+    Whip,
+    /// JSON with the places of offer and answer given as JSON pointers.
+    Json {
+        /// Pointer to the offer in a request.
+        offer: String,
+        /// Pointer to the answer in a response.
+        answer: String,
+    },
+}
+
+/// Where a route goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteUpstream {
+    /// One server; `ws`/`wss` upgrades go to the same host and port.
+    Server(ServerUrl),
+    /// Index into [`Config::upstreams`].
+    Group(usize),
+}
+
+/// `paths` entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathRule {
+    /// Matched by characters against the raw path.
+    pub prefix: String,
+    /// Put in place of `prefix` once.
+    pub replacement: Option<String>,
+}
+
+/// A group of servers.
+#[derive(Clone, Debug)]
+pub struct UpstreamGroup {
+    /// Its key under `services:`.
+    pub name: Arc<str>,
+    /// `mode`.
+    pub mode: Balance,
+    /// `servers`, in file order.
+    pub servers: Vec<ServerUrl>,
+}
+
+/// Choice within a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Balance {
+    /// In turn, from the first on.
+    #[default]
+    RoundRobin,
+    /// At random.
+    Random,
+}
+
+/// An upstream server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServerUrl {
+    /// http, https, ws or wss.
+    pub scheme: Scheme,
+    /// Name or address, IPv6 without brackets.
+    pub host: String,
+    /// Port, the scheme's default filled in.
+    pub port: u16,
+    /// Path prefix, without trailing slash; mostly empty.
+    pub path: String,
+    /// Query, joined with the request's by `&`; mostly empty.
+    pub query: String,
+}
+
+/// Scheme of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// HTTP requests, plain.
+    Http,
+    /// HTTP requests, TLS.
+    Https,
+    /// Upgrades, plain.
+    Ws,
+    /// Upgrades, TLS.
+    Wss,
+}
+
+/// `media:`, the packet side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// `workers`: packet threads; default one per core.
+    pub workers: usize,
+    /// `backend_ports`: local ports towards backends, default 40000–50000.
+    pub backend_ports: RangeInclusive<u16>,
+    /// `socket_buffer`: receive and send buffer asked for per socket, bytes, default 4 MiB.
+    pub socket_buffer: usize,
+    /// `offload`: UDP GRO and GSO where the kernel has them, default true.
+    pub offload: bool,
+}
+
+/// `limits:`, process-wide caps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `sessions`: live and registered sessions, default 100 000.
+    pub sessions: usize,
+    /// `http_connections`: open client connections, default 10 000.
+    pub http_connections: usize,
+    /// `signalling_body`: largest request or response body that a dialect reads, bytes, default 1 MiB.
+    pub signalling_body: usize,
+    /// `ws_message`: largest WebSocket message, bytes, default 1 MiB.
+    pub ws_message: usize,
+}

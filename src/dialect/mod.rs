@@ -1,0 +1,120 @@
+//! \[pure\] How a signalling protocol carries SDP: finds descriptions and candidates in messages, keeps the state of
+//! their offer/answer exchange, and says what becomes of each message.
+//!
+//! A dialect never does I/O, never reads a clock and never draws randomness of its own: the HTTP shell hands it
+//! messages with a [`Context`], and carries out its [`Verdict`] and its commands.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::session::registration::{Command, EndReason, Mode, SessionId};
+
+/// Which side sent a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Browser or app.
+    Client,
+    /// Media server.
+    Backend,
+}
+
+/// One signalling connection as the shell numbers them, for dialects whose sessions die with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// What carries a message.
+#[derive(Clone, Copy, Debug)]
+pub enum Carrier<'a> {
+    /// An HTTP request, or the response to one. `path` is the raw request path as the client sent it, `method` the
+    /// request's.
+    Rest {
+        /// `GET`, `POST`, …
+        method: &'a str,
+        /// Raw path without query.
+        path: &'a str,
+    },
+    /// A text message of a WebSocket.
+    WebSocket(ConnectionId),
+}
+
+/// One message on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Who sent it.
+    pub from: Side,
+    /// What carries it.
+    pub carrier: Carrier<'a>,
+    /// The whole body, decoded of any content coding.
+    pub body: &'a [u8],
+}
+
+/// A candidate line of the edge itself (xrtc.md §6), without `a=` and line end.
+pub type EdgeCandidates = Arc<[Box<str>]>;
+
+/// What a dialect gets from its shell with each message.
+pub struct Context<'a> {
+    /// Now.
+    pub now: Instant,
+    /// Cryptographic randomness: fills the slice.
+    pub random: &'a mut dyn FnMut(&mut [u8]),
+    /// Where the commands for the packet side go, in order. The shell sends them before it sends the message on.
+    pub commands: &'a mut Vec<Command>,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it on as it is.
+    Pass,
+    /// Send this instead; headers that depend on the body are recomputed.
+    Replace(Vec<u8>),
+    /// Do not send it on; answer its sender with this body (HTTP 200 `application/json`, or a WebSocket text message).
+    Answer(Vec<u8>),
+    /// Do not send it on; the sender is at fault (HTTP 400 with this reason, or the dialect's error as a message).
+    Refuse {
+        /// What is wrong and what was expected, one sentence.
+        reason: String,
+        /// The dialect's own error body, where it has one.
+        body: Vec<u8>,
+    },
+    /// Do not send it on, and tell nobody (a message that the edge itself caused, or must absorb).
+    Swallow,
+}
+
+/// What a dialect is told when it is built: the parts of its route and of the edge that it needs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of the route.
+    pub route: Arc<str>,
+    /// The edge's own candidates, to put into every backend description.
+    pub edge_candidates: EdgeCandidates,
+    /// Half proxy, or transparent (`icedirect`).
+    pub mode: Mode,
+    /// Try the backend's TCP candidates first (`icetcp`).
+    pub prefer_tcp: bool,
+    /// The upstream host, for dialects that assume candidates there (xrtc.md §2.3).
+    pub upstream: Option<SocketAddr>,
+}
+
+/// One signalling protocol behind one route.
+pub trait Dialect: Send {
+    /// Whether the shell must read the whole body of a request with this method and path before it goes on.
+    fn reads_request(&self, method: &str, path: &str) -> bool;
+
+    /// Whether the shell must read the whole body of the response to a request with this method and path, given the
+    /// response's status and content type.
+    fn reads_response(&self, method: &str, path: &str, status: u16, content_type: Option<&str>) -> bool;
+
+    /// Decides over one message; updates the state of the exchange.
+    fn handle(&mut self, cx: &mut Context<'_>, message: Message<'_>) -> Verdict;
+
+    /// A signalling WebSocket closed.
+    fn closed(&mut self, cx: &mut Context<'_>, connection: ConnectionId);
+
+    /// The packet side ended a session for `reason`.
+    fn ended(&mut self, session: SessionId, reason: EndReason);
+
+    /// Forgets what is too old; called every few seconds.
+    fn sweep(&mut self, cx: &mut Context<'_>);
+}

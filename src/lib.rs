@@ -1,0 +1,22 @@
+//! xrtc, the front door of WebRTC media servers.
+//!
+//! Two walks lead through this crate, and they meet in one place:
+//!
+//! * a packet: [`listener`] worker → [`classify`] → session table → [`forward`] → send batch
+//! * an offer: [`http`] server → [`route`] → [`dialect`] finds the SDP → [`sdp`] rewrite → registration →
+//!   upstream → dialect → sdp rewrite → response
+//!
+//! The meeting place is [`session::registration`]: what the offer/answer exchange tells the packet side.
+
+pub mod app;
+pub mod classify;
+pub mod config;
+pub mod dialect;
+pub mod forward;
+pub mod http;
+pub mod listener;
+pub mod route;
+pub mod sdp;
+pub mod session;
+pub mod stun;
+pub mod telemetry;

@@ -1,0 +1,2 @@
+//! The `xrtc` command.
+fn main() {}

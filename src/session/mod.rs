@@ -1,0 +1,3 @@
+//! \[pure\] Sessions: what a PeerConnection through the edge is made of.
+
+pub mod registration;
