@@ -36,7 +36,7 @@ enum Command {
 #[derive(Args)]
 struct ConfigFile {
     /// Configuration file
-    #[arg(short, long, value_name = "FILE", env = "XRTC_CONFIG", default_value = DEFAULT_FILE)]
+    #[arg(short, long, value_name = "FILE", env = "XRTC_CONFIG", hide_env_values = true, default_value = DEFAULT_FILE)]
     config: PathBuf,
 }
 
