@@ -32,7 +32,13 @@ impl Forwarder {
     }
 
     /// A check of a backend, or its answer: both are the agent's business.
-    pub(super) fn backend_stun(&mut self, now: Instant, socket: u16, received: Received, bytes: &[u8]) -> Verdict {
+    pub(super) fn backend_stun(
+        &mut self,
+        now: Instant,
+        socket: u16,
+        received: Received,
+        bytes: &[u8],
+    ) -> Verdict {
         let Ok(message) = Message::parse(bytes) else {
             return Verdict::Drop(DropReason::MalformedStun);
         };
@@ -45,7 +51,9 @@ impl Forwarder {
         let Some(key) = self.session_of_backend(socket, &received, &message) else {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
-        let Some(local) = self.backend_sockets.get(usize::from(socket)).copied() else {
+        let Some(Some(local)) =
+            self.backend_sockets.get(usize::from(socket)).map(|s| s.as_ref().map(|s| s.local))
+        else {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
         if !self.offer_to_agents(now, key, local, &received, bytes) {
@@ -57,7 +65,12 @@ impl Forwarder {
     }
 
     /// By address; a check from an unknown address (peer-reflexive, RFC 8445 §7.3.1.3) by its USERNAME.
-    fn session_of_backend(&self, socket: u16, received: &Received, message: &Message<'_>) -> Option<SessionKey> {
+    fn session_of_backend(
+        &self,
+        socket: u16,
+        received: &Received,
+        message: &Message<'_>,
+    ) -> Option<SessionKey> {
         let known = self.tables.sessions_by_backend.get(&AddrKey::new(socket, received.from));
         if !message.is_binding(Class::Request) {
             return known.copied();

@@ -6,7 +6,9 @@ use super::tables::{ClientEntry, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via};
 use crate::session::client_leg::{ClientAddr, DueProbe};
 use crate::session::registration::{Registration, SessionEventKind};
-use crate::stun::{self, BindingRequest, Class, ErrorCode, Fingerprint, IceRole, IntegrityError, Key, Message};
+use crate::stun::{
+    self, AttributeType, BindingRequest, Class, ErrorCode, Fingerprint, IceRole, IntegrityError, Key, Message,
+};
 
 /// PRIORITY of the edge's own checks: a peer-reflexive candidate of the only component (RFC 8445 §5.1.2.1).
 const PROBE_PRIORITY: u32 = (110 << 24) | (65535 << 8) | 255;
@@ -14,7 +16,13 @@ const PROBE_PRIORITY: u32 = (110 << 24) | (65535 << 8) | 255;
 impl Forwarder {
     /// DTLS, SRTP or SRTCP. This is the hot path: one look-up, no allocation.
     #[inline]
-    pub(super) fn client_media(&mut self, now: Instant, listener: u16, received: Received, len: usize) -> Verdict {
+    pub(super) fn client_media(
+        &mut self,
+        now: Instant,
+        listener: u16,
+        received: Received,
+        len: usize,
+    ) -> Verdict {
         let (session, slot) = match self.tables.client(listener, received.from) {
             Some(ClientEntry::Here { session, slot }) => (session, slot),
             Some(ClientEntry::Elsewhere { worker }) => return self.hand_over(worker),
@@ -65,7 +73,13 @@ impl Forwarder {
     }
 
     /// Nothing is created, moved or answered before the check is proven to come from who holds the session's password.
-    fn client_check(&mut self, now: Instant, at: ClientAddr, message: &Message<'_>, reply: &mut [u8]) -> Verdict {
+    fn client_check(
+        &mut self,
+        now: Instant,
+        at: ClientAddr,
+        message: &Message<'_>,
+        reply: &mut [u8],
+    ) -> Verdict {
         let Some(username) = message.username_bytes() else {
             return Verdict::Drop(DropReason::MissingUsername);
         };
@@ -89,7 +103,10 @@ impl Forwarder {
         let session = match here {
             Some(session) => session,
             None => match self.claim(now, &registration) {
-                Ok(session) => session,
+                Ok(session) => {
+                    self.report(session, SessionEventKind::ClientSeen { client: at.remote });
+                    session
+                }
                 Err(worker) => {
                     self.tables.learn_elsewhere(registration.session, at.listener, at.remote, worker);
                     return self.hand_over(worker);
@@ -117,7 +134,7 @@ impl Forwarder {
         let Some(signing) = session.generation(number).map(|generation| generation.edge_key.clone()) else {
             return Verdict::Drop(DropReason::UnknownUsername);
         };
-        let unknown = message.unknown_required();
+        let unknown = message.unknown_required(AttributeType::KNOWN_TO_ICE);
         let refusal = if unknown.clone().next().is_some() {
             Some(ErrorCode::UNKNOWN_ATTRIBUTE)
         } else if message.ice_controlled().is_some() {
@@ -133,7 +150,8 @@ impl Forwarder {
             self.counters.checks_refused += 1;
             return Verdict::Reply { len, to };
         }
-        let Some(checked) = session.client.check(now, at, number, id, message.use_candidate(), &mut self.random)
+        let Some(checked) =
+            session.client.check(now, at, number, id, message.use_candidate(), &mut self.random)
         else {
             return Verdict::Drop(DropReason::Replayed);
         };
@@ -209,12 +227,14 @@ impl Forwarder {
         };
         // Two ufrags of at most 256 bytes and 100 bytes of everything else.
         let mut bytes = vec![0; 768];
-        let Ok(len) = stun::binding_request(&mut bytes, probe.transaction, &request, &generation.client_key) else {
+        let Ok(len) = stun::binding_request(&mut bytes, probe.transaction, &request, &generation.client_key)
+        else {
             return;
         };
         bytes.truncate(len);
         self.counters.checks_sent += 1;
-        let to = Destination { via: Via::Listener(probe.at.listener), to: probe.at.remote, local: probe.at.local };
+        let to =
+            Destination { via: Via::Listener(probe.at.listener), to: probe.at.remote, local: probe.at.local };
         self.transmits.push_back(Transmit { to, bytes });
     }
 
@@ -224,9 +244,5 @@ impl Forwarder {
         }
         self.counters.handed_over += 1;
         Verdict::HandOver { worker }
-    }
-
-    pub(super) fn report_client_seen(&mut self, key: SessionKey, client: std::net::SocketAddr) {
-        self.report(key, SessionEventKind::ClientSeen { client });
     }
 }

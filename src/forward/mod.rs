@@ -111,7 +111,8 @@ pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 pub struct Forwarder {
     worker: u32,
     listeners: Vec<SocketAddr>,
-    backend_sockets: Vec<LocalSocket>,
+    /// By index; a gap is filled again.
+    backend_sockets: Vec<Option<BackendSocket>>,
     max_sessions: usize,
     random: Random,
     /// RFC 8445 §7.1.3; the edge is always controlled on the client leg.
@@ -123,6 +124,13 @@ pub struct Forwarder {
     transmits: VecDeque<Transmit>,
     events: VecDeque<SessionEvent>,
     socket_requests: VecDeque<SocketRequest>,
+    idle_sockets: VecDeque<u16>,
+}
+
+/// A backend-facing socket and how many backend legs use it.
+struct BackendSocket {
+    local: LocalSocket,
+    users: u32,
 }
 
 /// A session needs another backend-facing socket: the shell opens one and calls [`Forwarder::socket_opened`].
@@ -153,6 +161,7 @@ impl Forwarder {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             socket_requests: VecDeque::new(),
+            idle_sockets: VecDeque::new(),
         }
     }
 
@@ -166,7 +175,9 @@ impl Forwarder {
                 self.client_media(now, listener, received, bytes.len())
             }
             (Via::Backend(socket), Kind::Stun) => self.backend_stun(now, socket, received, bytes),
-            (Via::Backend(socket), Kind::Dtls | Kind::Media) => self.backend_media(socket, received, bytes.len()),
+            (Via::Backend(socket), Kind::Dtls | Kind::Media) => {
+                self.backend_media(socket, received, bytes.len())
+            }
             _ => Verdict::Drop(DropReason::NotIce),
         };
         if let Verdict::Drop(reason) = verdict {
@@ -208,6 +219,19 @@ impl Forwarder {
         self.socket_requests.pop_front()
     }
 
+    /// The next backend-facing socket that nobody uses any more: the shell closes it. Its index may come again.
+    pub fn poll_idle_socket(&mut self) -> Option<u16> {
+        while let Some(index) = self.idle_sockets.pop_front() {
+            let entry = self.backend_sockets.get_mut(usize::from(index))?;
+            // A session may have taken it again in the meantime.
+            if entry.as_ref().is_some_and(|socket| socket.users == 0) {
+                *entry = None;
+                return Some(index);
+            }
+        }
+        None
+    }
+
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -235,7 +259,8 @@ impl Forwarder {
         }
         session.armed = None;
         let (mut probes, mut gone) = (Vec::new(), Vec::new());
-        let (progress, forgotten) = session.handle_timeout(now, |probe| probes.push(probe), |path| gone.push(path));
+        let (progress, forgotten) =
+            session.handle_timeout(now, |probe| probes.push(probe), |path| gone.push(path));
         for path in gone {
             self.tables.forget_client(path);
         }
@@ -312,11 +337,18 @@ impl Forwarder {
 
     fn report(&mut self, key: SessionKey, kind: SessionEventKind) {
         let Some(session) = self.tables.sessions.get(key.0) else { return };
-        self.events.push_back(SessionEvent { session: session.id, origin: Arc::clone(&session.origin), kind });
+        self.events.push_back(SessionEvent {
+            session: session.id,
+            origin: Arc::clone(&session.origin),
+            kind,
+        });
     }
 
     fn end(&mut self, now: Instant, key: SessionKey, reason: EndReason) {
-        let Some(session) = self.tables.remove_session(key) else { return };
+        let Some(mut session) = self.tables.remove_session(key) else { return };
+        for generation in session.generations() {
+            Self::release(&mut self.backend_sockets, &mut self.idle_sockets, generation);
+        }
         self.counters.sessions_ended += 1;
         self.events.push_back(SessionEvent {
             session: session.id,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::tables::{AddrKey, Known, SessionKey, TimerKey, backend_username, client_username};
-use super::{Forwarder, SocketRequest};
+use super::{BackendSocket, Forwarder, SocketRequest};
 use crate::session::backend_leg::LocalSocket;
 use crate::session::registration::{
     BackendCandidate, Command, EndReason, Registration, SessionEvent, SessionEventKind, SessionId, Traffic,
@@ -35,9 +35,18 @@ impl Forwarder {
 
     /// A socket that was asked for is open.
     pub fn socket_opened(&mut self, now: Instant, request: SocketRequest, local: SocketAddr) -> LocalSocket {
-        let socket = LocalSocket { index: self.backend_sockets.len() as u16, addr: local };
-        self.backend_sockets.push(socket);
+        let gap = self.backend_sockets.iter().position(Option::is_none);
+        let index = gap.unwrap_or_else(|| {
+            self.backend_sockets.push(None);
+            self.backend_sockets.len() - 1
+        });
+        let socket = LocalSocket { index: index as u16, addr: local };
+        self.backend_sockets[index] = Some(BackendSocket { local: socket, users: 0 });
         self.connect_backend(now, request.session);
+        if self.backend_sockets[index].as_ref().is_some_and(|socket| socket.users == 0) {
+            // Whoever wanted it is gone, or found another one.
+            self.idle_sockets.push_back(socket.index);
+        }
         self.settle(now, request.session);
         socket
     }
@@ -132,7 +141,13 @@ impl Forwarder {
         }
     }
 
-    fn report_unclaimed(&mut self, now: Instant, since: Instant, registration: &Registration, reason: EndReason) {
+    fn report_unclaimed(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        registration: &Registration,
+        reason: EndReason,
+    ) {
         let lasted = now.saturating_duration_since(since);
         let kind = SessionEventKind::Ended { reason, traffic: Traffic::default(), lasted };
         self.events.push_back(SessionEvent {
@@ -143,7 +158,11 @@ impl Forwarder {
     }
 
     /// The first valid check of a session: it is ours, unless another worker was faster.
-    pub(super) fn claim(&mut self, now: Instant, registration: &Arc<Registration>) -> Result<SessionKey, u32> {
+    pub(super) fn claim(
+        &mut self,
+        now: Instant,
+        registration: &Arc<Registration>,
+    ) -> Result<SessionKey, u32> {
         let owner = registration.owner.claim(self.worker);
         if owner != self.worker {
             return Err(owner);
@@ -177,13 +196,18 @@ impl Forwarder {
                 let leg = &mut generation.backend;
                 if leg.socket_for(candidate.addr).is_none() {
                     let taken = |socket: &LocalSocket| {
-                        let entry = self.tables.sessions_by_backend.get(&AddrKey::new(socket.index, candidate.addr));
+                        let entry =
+                            self.tables.sessions_by_backend.get(&AddrKey::new(socket.index, candidate.addr));
                         entry.is_some_and(|other| *other != key)
                     };
-                    let same_family = |socket: &&LocalSocket| socket.addr.is_ipv4() == candidate.addr.is_ipv4();
-                    let free = self.backend_sockets.iter().filter(same_family).find(|socket| !taken(socket));
+                    let free = self.backend_sockets.iter_mut().flatten().find(|socket| {
+                        socket.local.addr.is_ipv4() == candidate.addr.is_ipv4() && !taken(&socket.local)
+                    });
                     match free {
-                        Some(socket) => leg.add_socket(*socket),
+                        Some(socket) => {
+                            socket.users += 1;
+                            leg.add_socket(socket.local);
+                        }
                         None => {
                             wanted = wanted.or(Some(candidate.addr));
                             generation.waiting.push(candidate);
@@ -200,6 +224,21 @@ impl Forwarder {
         }
     }
 
+    /// A backend leg is over: sockets that only it used are idle.
+    pub(super) fn release(
+        sockets: &mut [Option<BackendSocket>],
+        idle: &mut std::collections::VecDeque<u16>,
+        generation: &Generation,
+    ) {
+        for used in generation.backend.sockets() {
+            let Some(Some(socket)) = sockets.get_mut(usize::from(used.index)) else { continue };
+            socket.users -= 1;
+            if socket.users == 0 {
+                idle.push_back(used.index);
+            }
+        }
+    }
+
     /// A generation is over: its credentials and the addresses only it used are forgotten.
     pub(super) fn forget_generation(&mut self, key: SessionKey, old: &Generation) {
         self.tables.registrations_by_username.remove(&client_username(&old.registration)[..]);
@@ -210,6 +249,7 @@ impl Forwarder {
         for (socket, addr) in old.backend.remotes() {
             self.tables.sessions_by_backend.remove(&AddrKey::new(socket, addr));
         }
+        Self::release(&mut self.backend_sockets, &mut self.idle_sockets, old);
         self.learn_backends(key);
         let Some(session) = self.tables.sessions.get(key.0) else { return };
         if let Some(known) = self.tables.known.get_mut(&session.id) {

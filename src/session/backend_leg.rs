@@ -84,6 +84,11 @@ impl BackendLeg {
         self.sockets.iter().copied().find(|socket| socket.addr.is_ipv4() == addr.is_ipv4())
     }
 
+    /// The sockets that the agent uses.
+    pub fn sockets(&self) -> &[LocalSocket] {
+        &self.sockets
+    }
+
     /// Lets the agent use a socket.
     pub fn add_socket(&mut self, socket: LocalSocket) {
         let Ok(candidate) = Candidate::host(socket.addr, Protocol::Udp) else { return };
@@ -118,19 +123,25 @@ impl BackendLeg {
     }
 
     /// A STUN message from the backend. `false`: it is not for this agent, or not authentic.
-    pub fn handle_stun(&mut self, now: Instant, socket: LocalSocket, source: SocketAddr, bytes: &[u8]) -> bool {
+    pub fn handle_stun(
+        &mut self,
+        now: Instant,
+        socket: LocalSocket,
+        source: SocketAddr,
+        bytes: &[u8],
+    ) -> bool {
         let Ok(message) = StunMessage::parse(bytes) else { return false };
         if !self.agent.accepts_message(&message) {
             return false;
         }
         let packet = StunPacket { proto: Protocol::Udp, source, destination: socket.addr, message };
         self.agent.handle_packet(now, packet);
-        match self.remotes.iter_mut().find(|remote| remote.addr == source) {
-            Some(remote) => remote.proven = true,
-            None if self.remotes.len() < MAX_REMOTES => {
-                self.remotes.push(Remote { socket: socket.index, addr: source, proven: true });
-            }
-            None => return false,
+        if let Some(remote) = self.remotes.iter_mut().find(|remote| remote.addr == source) {
+            remote.proven = true;
+        } else if self.remotes.len() < MAX_REMOTES {
+            self.remotes.push(Remote { socket: socket.index, addr: source, proven: true });
+        } else {
+            return false;
         }
         // A triggered check goes out at once instead of at the next pacing step.
         self.agent.handle_timeout(now);
@@ -157,9 +168,9 @@ impl BackendLeg {
     pub fn next_deadline(&mut self) -> Option<Instant> {
         let agent = self.agent.poll_timeout();
         match self.state {
-            Liveness::Connecting => Some(agent.map_or(self.started + CONNECT_TIMEOUT, |at| {
-                at.min(self.started + CONNECT_TIMEOUT)
-            })),
+            Liveness::Connecting => Some(
+                agent.map_or(self.started + CONNECT_TIMEOUT, |at| at.min(self.started + CONNECT_TIMEOUT)),
+            ),
             Liveness::Alive | Liveness::Dead => agent,
         }
     }
@@ -185,7 +196,9 @@ impl BackendLeg {
         while let Some(event) = self.agent.poll_event() {
             match event {
                 IceAgentEvent::NominatedSend { source, destination, .. } => {
-                    let Some(socket) = self.sockets.iter().find(|socket| socket.addr == source) else { continue };
+                    let Some(socket) = self.sockets.iter().find(|socket| socket.addr == source) else {
+                        continue;
+                    };
                     self.selected = Some(BackendPath { socket: *socket, remote: destination });
                     self.state = Liveness::Alive;
                 }

@@ -21,7 +21,7 @@ impl World {
         let mut byte = 100;
         let mut random = |buf: &mut [u8]| {
             byte += 1;
-            buf.fill(byte + from.remote.port() as u8);
+            buf.fill((from.remote.port() as u8).wrapping_add(byte));
         };
         self.leg.check(self.now, from, 0, id, use_candidate, &mut random).expect("not a replay")
     }
@@ -88,7 +88,10 @@ fn a_replayed_check_from_another_address_changes_nothing() {
     let replayed = [w.serial; 12];
     assert_eq!(w.leg.check(w.now, at(2), 0, replayed, true, &mut |_| ()), None);
     assert_eq!(w.leg.addresses().count(), 1);
-    assert!(w.leg.check(w.now, at(1), 0, replayed, true, &mut |_| ()).is_some(), "a retransmission is no replay");
+    assert!(
+        w.leg.check(w.now, at(1), 0, replayed, true, &mut |_| ()).is_some(),
+        "a retransmission is no replay"
+    );
 }
 
 #[test]

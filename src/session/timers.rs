@@ -75,7 +75,8 @@ impl<K> Wheel<K> {
         }
         (1..=WORDS).find_map(|step| {
             let index = (word + step) % WORDS;
-            let bits = if step == WORDS { self.occupied[index] & ((1 << bit) - 1) } else { self.occupied[index] };
+            let bits =
+                if step == WORDS { self.occupied[index] & ((1 << bit) - 1) } else { self.occupied[index] };
             (bits != 0).then(|| (step * 64 - bit) as u64 + u64::from(bits.trailing_zeros()))
         })
     }

@@ -1,0 +1,4 @@
+mod hostile;
+mod restart;
+mod walk;
+mod world;
