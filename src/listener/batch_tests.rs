@@ -1,3 +1,5 @@
+//! Real sockets on loopback: what the kernel does with the batches.
+
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Paths, proofs and egress, in virtual time.
+
 use super::*;
 
 struct World {

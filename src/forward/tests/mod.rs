@@ -1,3 +1,5 @@
+//! Tests of the packet core in virtual time; `world` is the network around it.
+
 mod hostile;
 mod restart;
 mod walk;
