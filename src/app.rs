@@ -1,1 +1,1 @@
-//! (being built)
+//! Builds every part from the configuration, connects them, and ends them in order.

@@ -189,7 +189,10 @@ impl<'a> Message<'a> {
 
     /// Attributes that must be understood and are not among `known`: a request with any is answered with 420
     /// (RFC 8489 §6.3.1).
-    pub fn unknown_required(&self, known: &'a [AttributeType]) -> impl Iterator<Item = AttributeType> + 'a {
+    pub fn unknown_required(
+        &self,
+        known: &'a [AttributeType],
+    ) -> impl Iterator<Item = AttributeType> + Clone + 'a {
         self.attributes()
             .map(|attribute| attribute.typ)
             .filter(|typ| typ.is_comprehension_required() && !known.contains(typ))
