@@ -65,8 +65,15 @@ impl Config {
         findings.dedup();
         let fails = findings.iter().any(|finding| finding.severity == Severity::Error);
         match config.filter(|_| !fails) {
-            Some(config) => Ok(Loaded { config, warnings: findings, source }),
-            None => Err(ConfigError::Invalid(Box::new(Invalid { source, findings }))),
+            Some(mut config) => {
+                served::reduce(&mut config);
+                Ok(Loaded { config, warnings: findings, source })
+            }
+            None => {
+                // What is not served yet matters only once the file can be used.
+                findings.retain(|finding| finding.severity != Severity::Notice);
+                Err(ConfigError::Invalid(Box::new(Invalid { source, findings })))
+            }
         }
     }
 }
@@ -130,6 +137,11 @@ fn read(path: &Path) -> Result<String, ConfigError> {
             error.utf8_error().valid_up_to()
         ))
     })
+}
+
+/// Every key of the format, `<…>` for names; `docs/routes.md` describes them.
+pub fn known_keys() -> impl Iterator<Item = &'static str> {
+    known::KEYS.iter().map(|(key, _)| *key)
 }
 
 /// Body of a fuzz target: whatever the bytes are, loading them returns, and what it says can be shown.
