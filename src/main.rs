@@ -1,2 +1,132 @@
-//! The `xrtc` command.
-fn main() {}
+//! The `xrtc` command: flags, configuration, exit codes. It decides nothing else.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the program that talks to the terminal"
+)]
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use xrtc::config::report::Report;
+use xrtc::config::resolve::{self, Candidate};
+use xrtc::config::{Config, ConfigError, Loaded};
+
+/// The front door of WebRTC media servers: one UDP port in front of Janus and friends.
+#[derive(Parser)]
+#[command(name = "xrtc", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the edge (also without a subcommand)
+    Run(ConfigFile),
+    /// Check a configuration and print what would listen and where it would forward
+    Check(ConfigFile),
+}
+
+#[derive(Args)]
+struct ConfigFile {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", env = "XRTC_CONFIG", hide_env_values = true, default_value = DEFAULT_FILE)]
+    config: PathBuf,
+}
+
+const DEFAULT_FILE: &str = "routes.yml";
+
+const EXAMPLES: &str = "\
+Examples:
+  xrtc                            run with ./routes.yml
+  xrtc run -c /etc/xrtc/routes.yml
+  xrtc check -c routes.yml        what would listen, where it would forward, what is wrong
+  XRTC_LOG=debug xrtc             say more; also per part, as in XRTC_LOG=info,xrtc::http=debug
+
+Environment:
+  XRTC_CONFIG   configuration file, where -c is not given
+  XRTC_LOG      log filter, default info
+  NO_COLOR      no colour in messages
+Inside the file, ${NAME} and ${NAME:-default} stand for environment variables.
+
+Exit codes: 0 fine, 1 bad configuration or failed start, 2 bad usage.";
+
+fn main() -> ExitCode {
+    // Bad usage ends in here, with exit code 2.
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Some(Command::Check(file)) => check(&file.config),
+        Some(Command::Run(file)) => run(&file.config),
+        None => run(&cli.file.config),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed pipe is no reason to fail differently.
+            let _ = writeln!(std::io::stderr(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(file: &Path) -> anyhow::Result<()> {
+    let loaded = load(file)?;
+    show_warnings(&loaded);
+    let candidates = candidates(&loaded)?;
+    Ok(xrtc::app::run(&loaded.config, &candidates)?)
+}
+
+fn check(file: &Path) -> anyhow::Result<()> {
+    let loaded = load(file)?;
+    let candidates = candidates(&loaded)?;
+    let mut text = Report::new(&loaded.config, &candidates).to_string();
+    if !loaded.warnings.is_empty() {
+        text.push('\n');
+        text.push_str(&loaded.render_warnings(colour(&std::io::stdout())));
+        text.push('\n');
+    }
+    text.push_str("ok\n");
+    print(&text)
+}
+
+fn load(file: &Path) -> anyhow::Result<Loaded> {
+    Config::load(file).map_err(|error| match &error {
+        ConfigError::Unreadable { .. } if file == Path::new(DEFAULT_FILE) && !file.exists() => anyhow::anyhow!(
+            "no configuration: there is no {DEFAULT_FILE} in this directory\n  \
+             help: name a file with `xrtc -c FILE` or XRTC_CONFIG, or start from the routes.yml that comes with xrtc"
+        ),
+        error => anyhow::anyhow!("{}", error.render(colour(&std::io::stderr()))),
+    })
+}
+
+fn candidates(loaded: &Loaded) -> anyhow::Result<Vec<Candidate>> {
+    resolve::candidates(&loaded.config, &resolve::System)
+        .with_context(|| format!("{}: error", loaded.source.file.display()))
+}
+
+fn show_warnings(loaded: &Loaded) {
+    if !loaded.warnings.is_empty() {
+        let text = loaded.render_warnings(colour(&std::io::stderr()));
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    if let Err(error) = std::io::stdout().write_all(text.as_bytes())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        bail!("cannot write to standard output: {error}");
+    }
+    Ok(())
+}
+
+/// <https://no-color.org>
+fn colour(stream: &impl IsTerminal) -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && stream.is_terminal()
+}

@@ -3,11 +3,30 @@
 //! `raw` holds the file as typed; this module turns it into what the rest of the program uses. Nothing behind it
 //! sees a string that still needs parsing.
 
+mod addr;
+mod durations;
+mod env;
+mod finding;
+mod known;
+mod later;
+mod load;
+mod raw;
+pub mod report;
+pub mod resolve;
+mod routes;
+mod section;
+mod served;
+mod services;
+mod urls;
+
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
+pub use load::{Loaded, Surroundings, fuzz, known_keys};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -37,6 +56,16 @@ pub struct Service {
     pub tls: Option<TlsFiles>,
     /// What it does.
     pub kind: ServiceKind,
+}
+
+impl Service {
+    /// Its HTTP part, if it serves HTTP.
+    pub fn http(&self) -> Option<&Http> {
+        match &self.kind {
+            ServiceKind::Http(http) | ServiceKind::Tcp { http: Some(http), .. } => Some(http),
+            _ => None,
+        }
+    }
 }
 
 /// Certificate and key, PEM.

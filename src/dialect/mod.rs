@@ -4,10 +4,14 @@
 //! A dialect never does I/O, never reads a clock and never draws randomness of its own: the HTTP shell hands it
 //! messages with a [`Context`], and carries out its [`Verdict`] and its commands.
 
+pub mod janus;
+mod json_edit;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::config::DialectKind;
 use crate::session::registration::{Command, EndReason, Mode, SessionId};
 
 /// Which side sent a message.
@@ -95,6 +99,15 @@ pub struct Settings {
     pub prefer_tcp: bool,
     /// The upstream host, for dialects that assume candidates there (xrtc.md §2.3).
     pub upstream: Option<SocketAddr>,
+}
+
+/// The dialect of `kind`, or `None` for one that this version does not speak yet: its route is then proxied as it is, which
+/// configuration checking says at start.
+pub fn build(kind: &DialectKind, settings: Settings) -> Option<Box<dyn Dialect>> {
+    match kind {
+        DialectKind::Janus => Some(Box::new(janus::Janus::new(settings))),
+        DialectKind::Ums | DialectKind::Whip | DialectKind::Json { .. } => None,
+    }
 }
 
 /// One signalling protocol behind one route.

@@ -1,1 +1,191 @@
-//! (being built)
+//! \[shell\] The packet side's sockets and threads: one worker per core, each with its own `SO_REUSEPORT` socket per
+//! listener, its own backend-facing sockets and its own [`Forwarder`](crate::forward::Forwarder).
+//!
+//! Nothing is decided here; see [`crate::forward`]. Workers share no data: commands, and packets that arrived at the
+//! wrong worker, travel through their inboxes.
+
+mod batch;
+mod socket;
+mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::error;
+
+use crate::config::Media;
+use crate::forward::Counters;
+use crate::session::registration::{Command, SessionEvent, SessionSink};
+use worker::{HandedOver, Worker};
+
+/// Packets that may wait for another worker. They are the exception (a client that roams, or that has several
+/// addresses); more than this is a flood.
+const HAND_OVER_QUEUE: usize = 1024;
+
+/// Why the packet side did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A listener's address cannot be bound.
+    #[error("udp {addr}: cannot listen: {source}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Polling or threads are not to be had.
+    #[error("packet worker: cannot start: {0}")]
+    Worker(#[from] io::Error),
+}
+
+/// What goes to a worker besides packets.
+enum ToWorker {
+    Command(Command),
+    /// End every session, then stop.
+    Stop,
+}
+
+/// The way into one worker.
+struct Inbox {
+    commands: mpsc::Sender<ToWorker>,
+    packets: mpsc::SyncSender<HandedOver>,
+    waker: mio::Waker,
+    published: Published,
+}
+
+/// What a worker lets others see, renewed a few times per second.
+#[derive(Default)]
+struct Published {
+    live: AtomicUsize,
+    known: AtomicUsize,
+    counters: Mutex<Counters>,
+}
+
+/// The running packet side. Cheap to clone.
+#[derive(Clone)]
+pub struct PacketSide {
+    inboxes: Arc<[Inbox]>,
+    addresses: Arc<[SocketAddr]>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl PacketSide {
+    /// Binds every listener once per worker and starts the workers. `events` gets what happens to sessions.
+    pub fn start(
+        listeners: &[SocketAddr],
+        media: &Media,
+        max_sessions: usize,
+        events: UnboundedSender<SessionEvent>,
+    ) -> Result<PacketSide, ListenError> {
+        let workers = media.workers.max(1);
+        let mut sockets: Vec<Vec<socket::Socket>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for addr in listeners {
+            // With port 0 the kernel chooses once, for all workers.
+            let mut chosen = *addr;
+            for of_worker in &mut sockets {
+                let bound = socket::Socket::listen(chosen, media)
+                    .map_err(|source| ListenError::Bind { addr: *addr, source })?;
+                chosen = bound.local_addr()?;
+                of_worker.push(bound);
+            }
+            addresses.push(chosen);
+        }
+        let mut inboxes = Vec::new();
+        let mut receivers = Vec::new();
+        for _ in 0..workers {
+            let poll = mio::Poll::new()?;
+            let (commands, command_queue) = mpsc::channel();
+            let (packets, packet_queue) = mpsc::sync_channel(HAND_OVER_QUEUE);
+            let waker = mio::Waker::new(poll.registry(), worker::WAKE)?;
+            inboxes.push(Inbox { commands, packets, waker, published: Published::default() });
+            receivers.push((poll, command_queue, packet_queue));
+        }
+        let inboxes: Arc<[Inbox]> = inboxes.into();
+        let mut threads = Vec::new();
+        for (number, (sockets, (poll, commands, packets))) in sockets.into_iter().zip(receivers).enumerate() {
+            let setup = worker::Setup {
+                number: number as u32,
+                poll,
+                commands,
+                packets,
+                inboxes: inboxes.clone(),
+                listeners: sockets,
+                addresses: addresses.clone(),
+                media: media.clone(),
+                max_sessions,
+                events: events.clone(),
+            };
+            threads.push(spawn(number, Worker::new(setup)?)?);
+        }
+        Ok(PacketSide { inboxes, addresses: addresses.into(), threads: Arc::new(Mutex::new(threads)) })
+    }
+
+    /// Where the listeners listen, in the order they were given.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Sessions with a client.
+    pub fn live_sessions(&self) -> usize {
+        self.inboxes.iter().map(|inbox| inbox.published.live.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Sessions that are registered, with a client or not. Every worker knows all of them.
+    pub fn known_sessions(&self) -> usize {
+        self.inboxes.iter().map(|inbox| inbox.published.known.load(Ordering::Relaxed)).max().unwrap_or(0)
+    }
+
+    /// What all workers counted.
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for inbox in self.inboxes.iter() {
+            sum.add(&inbox.published.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        }
+        sum
+    }
+
+    /// Ends every session and every worker; returns when they are gone. Blocks for milliseconds.
+    pub fn stop(&self) {
+        self.tell(|| ToWorker::Stop);
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        for thread in threads {
+            // A worker that panicked has reported so itself.
+            let _ = thread.join();
+        }
+    }
+
+    fn tell(&self, message: impl Fn() -> ToWorker) {
+        for inbox in self.inboxes.iter() {
+            // Fails only for a worker that has stopped, which needs no commands.
+            let _ = inbox.commands.send(message());
+            let _ = inbox.waker.wake();
+        }
+    }
+}
+
+impl SessionSink for PacketSide {
+    fn send(&self, command: Command) {
+        self.tell(|| ToWorker::Command(command.clone()));
+    }
+}
+
+fn spawn(number: usize, mut worker: Worker) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("udp-{number}")).spawn(move || {
+        let run = std::panic::AssertUnwindSafe(|| worker.run());
+        match std::panic::catch_unwind(run) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                error!(worker = number, %error, "packet worker failed; the process stops");
+                std::process::exit(1);
+            }
+            // Sessions of a dead worker would hang silently: better to be restarted as a whole.
+            Err(_) => std::process::abort(),
+        }
+    })
+}

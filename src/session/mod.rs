@@ -1,3 +1,205 @@
-//! \[pure\] Sessions: what a PeerConnection through the edge is made of.
+//! \[pure\] Sessions: what one ICE transport through the edge is made of.
+//!
+//! A session has a client leg, and per generation of credentials (one more with every ICE restart) a backend leg. The
+//! old generation carries media until both legs of the new one are validated. This module never sends: checks that
+//! are due are handed to the caller.
 
+pub mod backend_leg;
+pub mod client_leg;
 pub mod registration;
+pub mod timers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::stun;
+use backend_leg::{BackendLeg, BackendPath};
+use client_leg::{ClientAddr, ClientLeg, DueProbe, Moved};
+use registration::{BackendCandidate, EndReason, Origin, Registration, SessionId, Traffic};
+
+/// A restart that no client follows is forgotten after this time; the old generation goes on.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One generation of credentials: what both sides were told, and the agent that speaks to the backend.
+pub struct Generation {
+    /// What was registered.
+    pub registration: Arc<Registration>,
+    /// pE: verifies and signs on the client leg.
+    pub edge_key: stun::Key,
+    /// pC: the edge's own checks towards the client.
+    pub client_key: stun::Key,
+    /// The backend leg.
+    pub backend: BackendLeg,
+    /// Candidates that wait for a socket.
+    pub waiting: Vec<BackendCandidate>,
+    /// A valid check of the client with these credentials was seen.
+    checked: bool,
+    since: Instant,
+}
+
+impl Generation {
+    fn new(now: Instant, registration: Arc<Registration>) -> Self {
+        Generation {
+            edge_key: stun::Key::short_term(&registration.edge.pwd),
+            client_key: stun::Key::short_term(&registration.client.pwd),
+            backend: BackendLeg::new(now, &registration),
+            waiting: registration.candidates.clone(),
+            checked: false,
+            since: now,
+            registration,
+        }
+    }
+}
+
+/// One ICE transport through the edge.
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// Where it comes from.
+    pub origin: Arc<Origin>,
+    /// Its addresses on the client's side.
+    pub client: ClientLeg,
+    /// The generation that carries media.
+    pub current: Generation,
+    /// The generation of an ICE restart that is not complete yet.
+    pub next: Option<Generation>,
+    /// What was forwarded.
+    pub traffic: Traffic,
+    /// When it was registered.
+    pub registered: Instant,
+    /// When the timer wheel wakes this session.
+    pub armed: Option<Instant>,
+    /// Both legs of some generation were complete once.
+    pub connected: bool,
+}
+
+/// What a session reports after something happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing worth a word.
+    Nothing,
+    /// Both legs of the current generation are complete for the first time, or a restart completed; the replaced
+    /// generation is handed back by [`Session::advance`].
+    Connected {
+        /// The generation that now carries media.
+        generation: u32,
+    },
+    /// The session is over.
+    Over(EndReason),
+}
+
+impl Session {
+    /// A session that a valid check just claimed.
+    pub fn new(now: Instant, registered: Instant, registration: Arc<Registration>) -> Self {
+        Session {
+            id: registration.session,
+            origin: registration.origin.clone(),
+            client: ClientLeg::default(),
+            traffic: Traffic::default(),
+            current: Generation::new(now, registration),
+            next: None,
+            registered,
+            armed: None,
+            connected: false,
+        }
+    }
+
+    /// A new generation. The previous unfinished restart, if any, is handed back to be forgotten.
+    pub fn restart(&mut self, now: Instant, registration: Arc<Registration>) -> Option<Generation> {
+        self.next.replace(Generation::new(now, registration))
+    }
+
+    /// The generation with this number.
+    pub fn generation(&mut self, number: u32) -> Option<&mut Generation> {
+        self.generations().find(|generation| generation.registration.generation == number)
+    }
+
+    /// Current and next.
+    pub fn generations(&mut self) -> impl Iterator<Item = &mut Generation> {
+        std::iter::once(&mut self.current).chain(self.next.as_mut())
+    }
+
+    /// The newest generation, which trickled candidates belong to.
+    pub fn newest(&mut self) -> &mut Generation {
+        self.next.as_mut().unwrap_or(&mut self.current)
+    }
+
+    /// A valid check with the credentials of generation `number` was seen.
+    pub fn client_checked(&mut self, number: u32) {
+        if let Some(generation) = self.generation(number) {
+            generation.checked = true;
+        }
+    }
+
+    /// Where media to the backend goes.
+    pub fn backend_path(&self) -> Option<BackendPath> {
+        self.current.backend.selected()
+    }
+
+    /// Takes stock after something happened on a leg: completes a restart, or notices the first connection. Hands back
+    /// a generation that was replaced, and where media to the client moved.
+    pub fn advance(&mut self) -> (Progress, Option<Generation>, Option<Moved>) {
+        if self.next_is_complete()
+            && let Some(next) = self.next.take()
+        {
+            let generation = next.registration.generation;
+            let old = std::mem::replace(&mut self.current, next);
+            let moved = self.client.prefer_generation(generation);
+            self.connected = true;
+            return (Progress::Connected { generation }, Some(old), moved);
+        }
+        if !self.connected && self.current.checked && self.current.backend.selected().is_some() {
+            self.connected = true;
+            return (Progress::Connected { generation: self.current.registration.generation }, None, None);
+        }
+        (Progress::Nothing, None, None)
+    }
+
+    /// Media to the client may flow: the restart's own client path is proven, and its backend leg is up.
+    fn next_is_complete(&self) -> bool {
+        self.next.as_ref().is_some_and(|next| {
+            next.checked
+                && next.backend.selected().is_some()
+                && self.client.has_verified(next.registration.generation)
+        })
+    }
+
+    /// Time passed: runs the agents, the edge's own checks and the expiry of paths.
+    pub fn handle_timeout(
+        &mut self,
+        now: Instant,
+        mut probe: impl FnMut(DueProbe),
+        gone: impl FnMut(ClientAddr),
+    ) -> (Progress, Option<Generation>) {
+        let mut forgotten = None;
+        self.current.backend.handle_timeout(now);
+        if let Some(next) = &mut self.next {
+            next.backend.handle_timeout(now);
+            if now.saturating_duration_since(next.since) >= RESTART_TIMEOUT {
+                forgotten = self.next.take();
+            }
+        }
+        self.client.due_probes(now, &mut probe);
+        self.client.expire(now, gone);
+        if self.client.is_empty() {
+            return (Progress::Over(EndReason::ClientSilent), forgotten);
+        }
+        if self.current.backend.is_dead() && self.next.is_none() {
+            return (Progress::Over(EndReason::BackendSilent), forgotten);
+        }
+        (Progress::Nothing, forgotten)
+    }
+
+    /// When [`Session::handle_timeout`] wants to be called.
+    pub fn next_deadline(&mut self) -> Option<Instant> {
+        let legs = self.generations().filter_map(|generation| generation.backend.next_deadline()).min();
+        [legs, self.client.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether media from this backend address may pass to the client.
+    pub fn accepts_backend(&self, socket: u16, source: SocketAddr) -> bool {
+        self.current.backend.is_proven(socket, source)
+            || self.next.as_ref().is_some_and(|next| next.backend.is_proven(socket, source))
+    }
+}

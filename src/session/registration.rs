@@ -79,7 +79,7 @@ pub struct BackendCandidate {
 }
 
 /// Everything the packet side needs to serve one generation of a session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Registration {
     /// The session; the same across ICE restarts.
     pub session: SessionId,
@@ -169,6 +169,8 @@ pub enum EndReason {
     NeverConnected,
     /// A PeerConnection of the same handle took its place.
     Replaced,
+    /// `limits.sessions` is reached; the session was never served.
+    TooManySessions,
     /// The edge stops.
     Shutdown,
 }
@@ -185,6 +187,7 @@ impl EndReason {
             EndReason::BackendSilent => "backend_silent",
             EndReason::NeverConnected => "never_connected",
             EndReason::Replaced => "replaced",
+            EndReason::TooManySessions => "too_many_sessions",
             EndReason::Shutdown => "shutdown",
         }
     }

@@ -1,0 +1,295 @@
+//! \[pure\] What this version reads but does not serve yet. Using one of these says so once, in one line; when a
+//! feature comes, its line goes, and what [`reduce`] says of it.
+
+use super::finding::{Finding, Severity};
+use super::raw::{Entry, Node, Value};
+use super::section::{boolean, join};
+use super::{Config, DialectKind, ServiceKind};
+
+/// One feature that is not there yet.
+struct NotYet {
+    /// Where it is asked for; `*` stands for any name.
+    key: &'static str,
+    /// Only in services with one of these `proto`s ([`SHARED`] counts as one); empty: in all.
+    protos: &'static [&'static str],
+    /// What asks for it.
+    when: When,
+    /// What happens instead.
+    says: &'static str,
+}
+
+enum When {
+    /// The key stands there.
+    Given,
+    /// Its value is this.
+    Is(&'static str),
+    /// It is true.
+    True,
+    /// A URL, or a list of URLs, one of which is TLS.
+    TlsUrl,
+    /// A route that speaks this dialect, by `dialect` or by its name.
+    Dialect(&'static str),
+    /// An HTTP service without routes: it would serve the REST API alone.
+    NoRoutes,
+}
+
+/// `proto: tcp` with `enable_http: true`.
+const SHARED: &str = "tcp with http";
+/// Services that serve HTTP.
+const HTTP: &[&str] = &["http", SHARED];
+
+const NOT_YET: &[NotYet] = &[
+    NotYet {
+        key: "services.*.net.tls_crt_file",
+        protos: HTTP,
+        when: When::Given,
+        says: "TLS is not served yet; this service listens plain only",
+    },
+    NotYet {
+        key: "services.*.net.enable_ice",
+        protos: &["tcp"],
+        when: When::True,
+        says: "ICE over TCP is not served yet; this service does not listen",
+    },
+    NotYet {
+        key: "services.*.net.enable_ice",
+        protos: &[SHARED],
+        when: When::True,
+        says: "ICE over TCP is not served yet; no TCP candidate is published",
+    },
+    NotYet {
+        key: "services.*.proto",
+        protos: &[],
+        when: When::Is("turn"),
+        says: "TURN is not served yet; this service does not listen",
+    },
+    NotYet {
+        key: "services.*.proto",
+        protos: &[],
+        when: When::Is("admin"),
+        says: "the admin service is not served yet; this service does not listen",
+    },
+    NotYet {
+        key: "services.*",
+        protos: &["http"],
+        when: When::NoRoutes,
+        says: "REST registration is not served yet; without routes every request gets 404",
+    },
+    NotYet {
+        key: "services.*.http.rest",
+        protos: HTTP,
+        when: When::True,
+        says: "REST registration is not served yet; /webrtc/… is routed like any path",
+    },
+    NotYet {
+        key: "services.*.http.root",
+        protos: HTTP,
+        when: When::Given,
+        says: "static files are not served yet; unrouted requests get 404",
+    },
+    NotYet {
+        key: "services.*.http.flush_interval",
+        protos: HTTP,
+        when: When::Given,
+        says: "no part of a response is ever held back in this version",
+    },
+    NotYet {
+        key: "services.*.http.global_flush_interval",
+        protos: HTTP,
+        when: When::Given,
+        says: "no part of a response is ever held back in this version",
+    },
+    NotYet {
+        key: "services.*.http.upstream_tls_verify",
+        protos: HTTP,
+        when: When::Given,
+        says: "https:// and wss:// upstreams are not served yet",
+    },
+    NotYet {
+        key: "services.*.http.upstream_ca_file",
+        protos: HTTP,
+        when: When::Given,
+        says: "https:// and wss:// upstreams are not served yet",
+    },
+    NotYet {
+        key: "services.*.servers",
+        protos: &["upstream"],
+        when: When::TlsUrl,
+        says: "https:// and wss:// upstreams are not served yet; requests to them get 502",
+    },
+    NotYet {
+        key: "services.*.http.routes.*.upstream",
+        protos: HTTP,
+        when: When::TlsUrl,
+        says: "https:// and wss:// upstreams are not served yet; requests to them get 502",
+    },
+    NotYet {
+        key: "services.*.http.routes.*.icetcp",
+        protos: HTTP,
+        when: When::True,
+        says: "backends are not reached over ICE-TCP yet; UDP is used",
+    },
+    NotYet {
+        key: "services.*.http.routes.*.icedirect",
+        protos: HTTP,
+        when: When::True,
+        says: "the transparent mode is not served yet; sessions of this route are half proxy",
+    },
+    NotYet {
+        key: "services.*.http.routes.*.signalling",
+        protos: HTTP,
+        when: When::Given,
+        says: "signalling is not served yet; this route is left out",
+    },
+    NotYet {
+        key: "services.*.http.routes.*",
+        protos: HTTP,
+        when: When::Dialect("ums"),
+        says: "the dialect ums is not served yet; this route proxies without touching SDP",
+    },
+    NotYet {
+        key: "services.*.http.routes.*",
+        protos: HTTP,
+        when: When::Dialect("whip"),
+        says: "the dialect whip is not served yet; this route proxies without touching SDP",
+    },
+    NotYet {
+        key: "services.*.http.routes.*",
+        protos: HTTP,
+        when: When::Dialect("json"),
+        says: "the dialect json is not served yet; this route proxies without touching SDP",
+    },
+    NotYet {
+        key: "services.*.http.optimal",
+        protos: HTTP,
+        when: When::Given,
+        says: "applies to REST registration, which is not served yet",
+    },
+    NotYet {
+        key: "services.*.http.geoip_db",
+        protos: HTTP,
+        when: When::Given,
+        says: "applies to REST registration, which is not served yet",
+    },
+    NotYet {
+        key: "services.*.http.trusted_proxies",
+        protos: HTTP,
+        when: When::Given,
+        says: "no proxy is trusted yet; the peer address is the client",
+    },
+    NotYet {
+        key: "services.*.optimal",
+        protos: HTTP,
+        when: When::Given,
+        says: "applies to REST registration, which is not served yet",
+    },
+    NotYet {
+        key: "services.*.geoip_db",
+        protos: HTTP,
+        when: When::Given,
+        says: "applies to REST registration, which is not served yet",
+    },
+    NotYet {
+        key: "services.*.trusted_proxies",
+        protos: HTTP,
+        when: When::Given,
+        says: "no proxy is trusted yet; the peer address is the client",
+    },
+    NotYet {
+        key: "optimal",
+        protos: &[],
+        when: When::Given,
+        says: "applies to REST registration, which is not served yet",
+    },
+    NotYet {
+        key: "geoip_db",
+        protos: &[],
+        when: When::Given,
+        says: "applies to REST registration, which is not served yet",
+    },
+    NotYet {
+        key: "trusted_proxies",
+        protos: &[],
+        when: When::Given,
+        says: "no proxy is trusted yet; the peer address is the client",
+    },
+];
+
+/// One notice for every use of something that is not served yet, in file order.
+pub(super) fn check(root: &Node, findings: &mut Vec<Finding>) {
+    walk(root, "", &[], None, findings);
+}
+
+/// Makes the configuration what the notices say: a route does not claim what is not done.
+pub(super) fn reduce(config: &mut Config) {
+    let https = config.services.iter_mut().filter_map(|service| match &mut service.kind {
+        ServiceKind::Http(http) | ServiceKind::Tcp { http: Some(http), .. } => Some(http),
+        _ => None,
+    });
+    for route in https.flat_map(|http| &mut http.routes) {
+        route.dialect = route.dialect.take().filter(|dialect| *dialect == DialectKind::Janus);
+        route.ice_direct = false;
+        route.ice_tcp = false;
+    }
+}
+
+fn walk(node: &Node, path: &str, keys: &[&str], proto: Option<&str>, findings: &mut Vec<Finding>) {
+    for entry in node.entries() {
+        let path = join(path, &entry.key);
+        let keys: Vec<&str> = keys.iter().copied().chain([entry.key.as_str()]).collect();
+        let proto = match keys.as_slice() {
+            ["services", _] => kind(&entry.node),
+            _ => proto,
+        };
+        let asked_for = |feature: &&NotYet| {
+            matches(feature.key, &keys)
+                && (feature.protos.is_empty() || proto.is_some_and(|proto| feature.protos.contains(&proto)))
+                && feature.when.holds(entry)
+        };
+        for feature in NOT_YET.iter().filter(asked_for) {
+            findings.push(Finding::new(Severity::Notice, Some(entry.at), path.as_str(), feature.says));
+        }
+        walk(&entry.node, &path, &keys, proto, findings);
+    }
+}
+
+fn kind(service: &Node) -> Option<&str> {
+    let http = service.get("enable_http").and_then(Node::text).and_then(boolean) == Some(true);
+    service.get("proto").and_then(Node::text).map(|proto| if proto == "tcp" && http { SHARED } else { proto })
+}
+
+fn matches(pattern: &str, keys: &[&str]) -> bool {
+    let segments = pattern.split('.');
+    segments.clone().count() == keys.len()
+        && segments.zip(keys).all(|(segment, key)| segment == "*" || segment == *key)
+}
+
+impl When {
+    fn holds(&self, entry: &Entry) -> bool {
+        let node = &entry.node;
+        match self {
+            When::Given => node.value != Value::Null,
+            When::Is(value) => node.text() == Some(value),
+            When::True => node.text().and_then(boolean) == Some(true),
+            When::TlsUrl => match &node.value {
+                Value::List(items) => items.iter().filter_map(Node::text).any(is_tls),
+                _ => node.text().is_some_and(is_tls),
+            },
+            When::Dialect(dialect) => match node.get("dialect").and_then(Node::text) {
+                Some(given) => given == *dialect,
+                // Only `json` is never meant by a name, see the route's own rules.
+                None => *dialect != "json" && entry.key == *dialect && node.get("signalling").is_none(),
+            },
+            When::NoRoutes => {
+                let routes = node.get("http").and_then(|http| http.get("routes"));
+                let rest = node.get("http").and_then(|http| http.get("rest")).and_then(Node::text);
+                routes.is_none_or(|routes| routes.entries().is_empty()) && rest.is_none()
+            }
+        }
+    }
+}
+
+fn is_tls(url: &str) -> bool {
+    let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
+    matches!(scheme.as_str(), "https" | "wss")
+}

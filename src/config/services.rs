@@ -1,0 +1,313 @@
+//! \[pure\] The whole file as meant: services, upstream groups, `media:`, `limits:`. Reports everything that is wrong
+//! in one pass.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::addr::{self, A_CANDIDATE_HOST, A_LISTEN_ADDRESS, A_PORT_RANGE};
+use super::durations::{A_DURATION, A_SIZE, duration, size};
+use super::known::EVERY;
+use super::raw::Node;
+use super::routes::{self, Inherited, Policy, at_least_one, file};
+use super::section::{Findings, Item, Section};
+use super::urls::server_url;
+use super::{Balance, Config, Ice, Limits, Media, Service, ServiceKind, TlsFiles, UpstreamGroup, later};
+
+/// Turns the tree into a [`Config`]. What it returns is of use only if no error was found on the way.
+pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Findings) -> Option<Config> {
+    let root = Section::root(root, findings)?;
+    let services = services(&root, findings);
+    let groups: HashMap<&str, usize> = services
+        .iter()
+        .filter(|(_, proto, _)| *proto == "upstream")
+        .enumerate()
+        .map(|(index, (name, ..))| (*name, index))
+        .collect();
+    let inherited = Inherited { groups: &groups, policy: Policy::default().with(&root, findings) };
+    let mut upstreams = Vec::new();
+    let mut listening = Vec::new();
+    for (name, proto, section) in &services {
+        match *proto {
+            "upstream" => upstreams.push(upstream_group(name, section, findings)),
+            proto => listening.extend(service(name, proto, section, &inherited, findings)),
+        }
+    }
+    refuse_shared_addresses(&listening, &root, findings);
+    Some(Config {
+        file: path.to_owned(),
+        services: listening,
+        upstreams,
+        media: media(&root, cores, findings),
+        limits: limits(&root, findings),
+        drain_timeout: root
+            .read(findings, "drain_timeout", A_DURATION, duration)
+            .unwrap_or(Duration::from_secs(30)),
+    })
+}
+
+/// Name, `proto` and section of every service that this program knows, in file order.
+fn services<'n>(root: &Section<'n>, findings: &mut Findings) -> Vec<(&'n str, &'static str, Section<'n>)> {
+    let Some(services) = root.section(findings, "services") else {
+        // A `services` that is no map was reported already.
+        if root.item("services").is_none() {
+            findings.error(
+                root.place("services"),
+                "services",
+                "expected a map of services, found nothing; the key is required",
+            );
+        }
+        return Vec::new();
+    };
+    let sections = services.sections(findings);
+    if sections.is_empty() && services.node.entries().is_empty() {
+        findings.error(services.at, "services", "expected at least one service, found none");
+    }
+    let mut known = Vec::new();
+    for (name, section) in sections {
+        if let Some(proto) = proto(&section, findings) {
+            known.push((name, proto, section));
+        }
+    }
+    known
+}
+
+fn proto(section: &Section<'_>, findings: &mut Findings) -> Option<&'static str> {
+    const PROTOS: &str = "udp, tcp, http, upstream, turn or admin";
+    let path = super::section::join(&section.path, "proto");
+    let Some(item) = section.item("proto") else {
+        let message = format!("expected {PROTOS}, found nothing; the key is required");
+        let finding = findings.error(section.place("proto"), &path, message);
+        if section.item("addrs").is_some() || section.path == "services.common" {
+            finding.help = Some(
+                "this is the layout with `addrs`; write one service per address, with `proto` and `net.addr`"
+                    .into(),
+            );
+        }
+        return None;
+    };
+    let Some(text) = item.node.text() else {
+        findings.expected(&item, PROTOS);
+        return None;
+    };
+    let known = EVERY.iter().copied().find(|known| *known == text);
+    if known.is_none() {
+        let message = format!("unknown proto {text:?}, the service is skipped; expected {PROTOS}");
+        let finding = findings.warn(item.node.at, &path, message);
+        let near = super::known::near(text, EVERY.iter().copied());
+        finding.help = near.map(|near| format!("did you mean `{near}`?"));
+    }
+    known
+}
+
+fn service(
+    name: &str,
+    proto: &str,
+    section: &Section<'_>,
+    inherited: &Inherited<'_>,
+    findings: &mut Findings,
+) -> Option<Service> {
+    let empty = Node { at: section.at, value: super::raw::Value::Map(Vec::new()) };
+    let net = section.section(findings, "net").unwrap_or(Section {
+        path: super::section::join(&section.path, "net"),
+        at: section.at,
+        node: &empty,
+    });
+    let listen = net.require(findings, "addr", A_LISTEN_ADDRESS, addr::listen);
+    let kind = match proto {
+        "udp" => ServiceKind::Udp { ice: ice(&net, listen, findings) },
+        "tcp" => tcp(section, &net, listen, inherited, findings),
+        "http" => ServiceKind::Http(routes::http(section, inherited, findings)),
+        "turn" => {
+            later::turn(section, findings);
+            ServiceKind::Turn
+        }
+        _ => {
+            later::admin(section, listen, findings);
+            ServiceKind::Admin
+        }
+    };
+    if let ServiceKind::Udp { ice: None } = kind {
+        findings.warn(section.at, &section.path, "does nothing without net.enable_ice: true");
+    }
+    // On UDP there is no TLS, whatever the file says.
+    let tls = if proto == "udp" { None } else { tls(&net, findings) };
+    Some(Service { name: Arc::from(name), listen: listen?, tls, kind })
+}
+
+fn tcp(
+    section: &Section<'_>,
+    net: &Section<'_>,
+    listen: Option<SocketAddr>,
+    inherited: &Inherited<'_>,
+    findings: &mut Findings,
+) -> ServiceKind {
+    let ice = ice(net, listen, findings);
+    let enabled = section.flag(findings, "enable_http", false);
+    // Read even where it is not served, so that what is wrong in it is found.
+    let http = routes::http(section, inherited, findings);
+    if !enabled && section.item("http").is_some() {
+        let path = super::section::join(&section.path, "http");
+        findings.warn(section.place("http"), &path, "has no effect without enable_http: true");
+    }
+    if ice.is_none() && !enabled {
+        findings.warn(
+            section.at,
+            &section.path,
+            "does nothing without net.enable_ice: true or enable_http: true",
+        );
+    }
+    ServiceKind::Tcp { ice, http: enabled.then_some(http) }
+}
+
+fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -> Option<Ice> {
+    let enabled = net.flag(findings, "enable_ice", false);
+    let candidate_ips = net.list(findings, "candidate_ips", A_CANDIDATE_HOST, addr::candidate_host);
+    let given = net.item("candidate_ips");
+    if !enabled {
+        if let Some(item) = given {
+            findings.warn(item.node.at, &item.path, "has no effect without enable_ice: true");
+        }
+        return None;
+    }
+    // A list of which nothing could be read has its error already.
+    let none_given = given.is_none_or(|item| item.node.value == super::raw::Value::List(Vec::new()));
+    if let Some(listen) = listen.filter(|listen| none_given && listen.ip().is_unspecified()) {
+        let path = super::section::join(&net.path, "candidate_ips");
+        let message = format!(
+            "expected the addresses to publish, found none, and \"{listen}\" is no address to publish"
+        );
+        findings.error(net.place("addr"), &path, message).help = Some(
+            "write candidate_ips: [203.0.113.7] with the address that clients reach, or [candidate_host_ip] for the \
+             first address of this host"
+                .into(),
+        );
+    }
+    Some(Ice { candidate_ips })
+}
+
+fn tls(net: &Section<'_>, findings: &mut Findings) -> Option<TlsFiles> {
+    let cert = file(net, findings, "tls_crt_file");
+    let key = file(net, findings, "tls_key_file");
+    let missing = match (&cert, &key) {
+        (Some(_), None) if net.item("tls_key_file").is_none() => Some(("tls_crt_file", "tls_key_file")),
+        (None, Some(_)) if net.item("tls_crt_file").is_none() => Some(("tls_key_file", "tls_crt_file")),
+        _ => None,
+    };
+    if let Some((given, missing)) = missing {
+        let path = super::section::join(&net.path, missing);
+        findings.error(net.place(given), &path, format!("expected a path, found nothing; {given} needs it"));
+    }
+    Some(TlsFiles { cert: cert?, key: key? })
+}
+
+fn upstream_group(name: &str, section: &Section<'_>, findings: &mut Findings) -> UpstreamGroup {
+    const A_SERVER: &str = "an http://, https://, ws:// or wss:// URL";
+    let mode = section.read(findings, "mode", "rr or random", |text| match text {
+        "rr" => Some(Balance::RoundRobin),
+        "random" => Some(Balance::Random),
+        _ => None,
+    });
+    let servers =
+        section.list(findings, "servers", A_SERVER, |text| server_url(text).map(|parsed| parsed.url));
+    let path = super::section::join(&section.path, "servers");
+    match section.item("servers") {
+        None => {
+            let message =
+                format!("expected a list, each entry {A_SERVER}, found nothing; the key is required");
+            findings.error(section.place("servers"), &path, message);
+        }
+        Some(Item { node, .. }) if matches!(&node.value, super::raw::Value::List(list) if list.is_empty()) => {
+            findings.error(node.at, &path, "expected at least one server, found none");
+        }
+        // Where a server could not be read, nothing is known about the group.
+        Some(Item { node, .. }) if node.items().len() == servers.len() => {
+            let upgrades = servers.iter().filter(|server| server.scheme.is_websocket()).count();
+            if upgrades == servers.len() {
+                findings.warn(node.at, &path, "no http:// or https:// server: every HTTP request gets 502");
+            } else if upgrades == 0 {
+                findings.warn(node.at, &path, "no ws:// or wss:// server: every WebSocket upgrade gets 502");
+            }
+        }
+        Some(_) => {}
+    }
+    UpstreamGroup { name: Arc::from(name), mode: mode.unwrap_or_default(), servers }
+}
+
+/// Two services cannot have one port; the second would fail to start.
+fn refuse_shared_addresses(services: &[Service], root: &Section<'_>, findings: &mut Findings) {
+    let mut owners: HashMap<(Transport, SocketAddr), &str> = HashMap::new();
+    for service in services.iter().filter(|service| service.listen.port() != 0) {
+        let taken = transports(&service.kind).iter().find_map(|transport| {
+            let owner = *owners.entry((*transport, service.listen)).or_insert(&service.name);
+            (owner != &*service.name).then_some(owner)
+        });
+        if let Some(owner) = taken {
+            let net = root.node.get("services").and_then(|s| s.get(&service.name)).and_then(|s| s.get("net"));
+            let at = net.and_then(|net| net.get("addr")).map_or(root.at, |addr| addr.at);
+            let listen = service.listen;
+            let message =
+                format!("expected an address of its own, found \"{listen}\", which services.{owner} has");
+            findings.error(at, &format!("services.{}.net.addr", service.name), message);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+fn transports(kind: &ServiceKind) -> &'static [Transport] {
+    match kind {
+        ServiceKind::Udp { .. } => &[Transport::Udp],
+        ServiceKind::Turn => &[Transport::Udp, Transport::Tcp],
+        _ => &[Transport::Tcp],
+    }
+}
+
+fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
+    let mut media = Media {
+        workers: cores.max(1),
+        backend_ports: 40_000..=50_000,
+        socket_buffer: 4 << 20,
+        offload: true,
+    };
+    if let Some(section) = root.section(findings, "media") {
+        let workers = |text: &str| addr::number(text).filter(|count| (1..=MAX_WORKERS).contains(count));
+        let expected = "a whole number from 1 to 1024";
+        media.workers = section.read(findings, "workers", expected, workers).unwrap_or(media.workers);
+        if let Some(ports) = section.read(findings, "backend_ports", A_PORT_RANGE, addr::ports) {
+            media.backend_ports = ports;
+        }
+        media.socket_buffer =
+            section.read(findings, "socket_buffer", A_SIZE, size).unwrap_or(media.socket_buffer);
+        media.offload = section.flag(findings, "offload", media.offload);
+    }
+    media
+}
+
+/// More packet threads than any machine has cores for would only be a slip of the pen.
+const MAX_WORKERS: usize = 1024;
+
+fn limits(root: &Section<'_>, findings: &mut Findings) -> Limits {
+    let mut limits = Limits::default();
+    if let Some(section) = root.section(findings, "limits") {
+        limits.sessions = at_least_one(&section, findings, "sessions", limits.sessions);
+        limits.http_connections =
+            at_least_one(&section, findings, "http_connections", limits.http_connections);
+        limits.signalling_body =
+            section.read(findings, "signalling_body", A_SIZE, size).unwrap_or(limits.signalling_body);
+        limits.ws_message = section.read(findings, "ws_message", A_SIZE, size).unwrap_or(limits.ws_message);
+    }
+    limits
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { sessions: 100_000, http_connections: 10_000, signalling_body: 1 << 20, ws_message: 1 << 20 }
+    }
+}

@@ -1,0 +1,105 @@
+//! Packets from backends.
+
+use std::time::Instant;
+
+use super::tables::{AddrKey, SessionKey};
+use super::{Destination, DropReason, Forwarder, Received, Verdict, Via};
+use crate::session::backend_leg::LocalSocket;
+use crate::stun::{Class, Fingerprint, Message};
+
+impl Forwarder {
+    /// DTLS, SRTP or SRTCP. Hot path, like [`Forwarder::client_media`].
+    #[inline]
+    pub(super) fn backend_media(&mut self, socket: u16, received: Received, len: usize) -> Verdict {
+        let Some(key) = self.tables.sessions_by_backend.get(&AddrKey::new(socket, received.from)) else {
+            return Verdict::Drop(DropReason::UnknownBackend);
+        };
+        let Some(session) = self.tables.sessions.get_mut(key.0) else {
+            return Verdict::Drop(DropReason::UnknownBackend);
+        };
+        if !session.accepts_backend(socket, received.from) {
+            return Verdict::Drop(DropReason::UnprovenBackend);
+        }
+        let Some(client) = session.client.egress() else {
+            return Verdict::Drop(DropReason::ClientNotReady);
+        };
+        session.traffic.down_packets += 1;
+        session.traffic.down_bytes += len as u64;
+        self.counters.down_packets += 1;
+        self.counters.down_bytes += len as u64;
+        let via = Via::Listener(client.listener);
+        Verdict::Forward(Destination { via, to: client.remote, local: client.local })
+    }
+
+    /// A check of a backend, or its answer: both are the agent's business.
+    pub(super) fn backend_stun(
+        &mut self,
+        now: Instant,
+        socket: u16,
+        received: Received,
+        bytes: &[u8],
+    ) -> Verdict {
+        let Ok(message) = Message::parse(bytes) else {
+            return Verdict::Drop(DropReason::MalformedStun);
+        };
+        if message.check_fingerprint() == Fingerprint::Bad {
+            return Verdict::Drop(DropReason::BadFingerprint);
+        }
+        if message.is_binding(Class::Indication) {
+            return Verdict::Consumed;
+        }
+        let Some(key) = self.session_of_backend(socket, &received, &message) else {
+            return Verdict::Drop(DropReason::UnknownBackend);
+        };
+        let Some(Some(local)) =
+            self.backend_sockets.get(usize::from(socket)).map(|s| s.as_ref().map(|s| s.local))
+        else {
+            return Verdict::Drop(DropReason::UnknownBackend);
+        };
+        if !self.offer_to_agents(now, key, local, &received, bytes) {
+            return Verdict::Drop(DropReason::BackendStunRejected);
+        }
+        self.learn_backends(key);
+        self.settle(now, key);
+        Verdict::Consumed
+    }
+
+    /// By address; a check from an unknown address (peer-reflexive, RFC 8445 §7.3.1.3) by its USERNAME.
+    fn session_of_backend(
+        &self,
+        socket: u16,
+        received: &Received,
+        message: &Message<'_>,
+    ) -> Option<SessionKey> {
+        let known = self.tables.sessions_by_backend.get(&AddrKey::new(socket, received.from));
+        if !message.is_binding(Class::Request) {
+            return known.copied();
+        }
+        let by_username = || self.tables.sessions_by_backend_username.get(message.username_bytes()?);
+        by_username().or(known).copied()
+    }
+
+    fn offer_to_agents(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        local: LocalSocket,
+        received: &Received,
+        bytes: &[u8],
+    ) -> bool {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return false };
+        session
+            .generations()
+            .any(|generation| generation.backend.handle_stun(now, local, received.from, bytes))
+    }
+
+    /// Puts every backend address of the session into the address table, unless another session has it.
+    pub(super) fn learn_backends(&mut self, key: SessionKey) {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        for generation in session.generations() {
+            for (socket, addr) in generation.backend.remotes() {
+                self.tables.sessions_by_backend.entry(AddrKey::new(socket, addr)).or_insert(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Packets from clients.
+
+use std::time::Instant;
+
+use super::tables::{ClientEntry, SessionKey};
+use super::{Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via};
+use crate::session::client_leg::{ClientAddr, DueProbe};
+use crate::session::registration::{Registration, SessionEventKind};
+use crate::stun::{
+    self, AttributeType, BindingRequest, Class, ErrorCode, Fingerprint, IceRole, IntegrityError, Key, Message,
+};
+
+/// PRIORITY of the edge's own checks: a peer-reflexive candidate of the only component (RFC 8445 §5.1.2.1).
+const PROBE_PRIORITY: u32 = (110 << 24) | (65535 << 8) | 255;
+
+impl Forwarder {
+    /// DTLS, SRTP or SRTCP. This is the hot path: one look-up, no allocation.
+    #[inline]
+    pub(super) fn client_media(
+        &mut self,
+        now: Instant,
+        listener: u16,
+        received: Received,
+        len: usize,
+    ) -> Verdict {
+        let (session, slot) = match self.tables.client(listener, received.from) {
+            Some(ClientEntry::Here { session, slot }) => (session, slot),
+            Some(ClientEntry::Elsewhere { worker }) => return self.hand_over(worker),
+            None => return Verdict::Drop(DropReason::UnknownAddress),
+        };
+        let Some(state) = self.tables.sessions.get_mut(session.0) else {
+            return Verdict::Drop(DropReason::UnknownAddress);
+        };
+        let Ok(moved) = state.client.media(now, slot) else {
+            return Verdict::Drop(DropReason::UnprovenAddress);
+        };
+        let Some(path) = state.backend_path() else {
+            return Verdict::Drop(DropReason::BackendNotReady);
+        };
+        state.traffic.up_packets += 1;
+        state.traffic.up_bytes += len as u64;
+        self.counters.up_packets += 1;
+        self.counters.up_bytes += len as u64;
+        if moved.is_some() {
+            self.report_moved(session, moved);
+        }
+        Verdict::Forward(Destination { via: Via::Backend(path.socket.index), to: path.remote, local: None })
+    }
+
+    /// A check of a client, or its answer to a check of the edge.
+    pub(super) fn client_stun(
+        &mut self,
+        now: Instant,
+        listener: u16,
+        received: Received,
+        bytes: &[u8],
+        reply: &mut [u8],
+    ) -> Verdict {
+        let Ok(message) = Message::parse(bytes) else {
+            return Verdict::Drop(DropReason::MalformedStun);
+        };
+        if message.check_fingerprint() == Fingerprint::Bad {
+            return Verdict::Drop(DropReason::BadFingerprint);
+        }
+        let at = ClientAddr { listener, remote: received.from, local: received.local };
+        if message.is_binding(Class::Request) {
+            self.client_check(now, at, &message, reply)
+        } else if message.is_binding(Class::Success) {
+            self.client_answer(now, at, &message)
+        } else {
+            Verdict::Drop(DropReason::UnexpectedStun)
+        }
+    }
+
+    /// Nothing is created, moved or answered before the check is proven to come from who holds the session's password.
+    fn client_check(
+        &mut self,
+        now: Instant,
+        at: ClientAddr,
+        message: &Message<'_>,
+        reply: &mut [u8],
+    ) -> Verdict {
+        let Some(username) = message.username_bytes() else {
+            return Verdict::Drop(DropReason::MissingUsername);
+        };
+        let Some(registration) = self.tables.registrations_by_username.get(username) else {
+            return Verdict::Drop(DropReason::UnknownUsername);
+        };
+        let registration = registration.clone();
+        let here = self.tables.known.get(&registration.session).and_then(|known| known.here);
+        let verified = match here.and_then(|key| self.tables.sessions.get_mut(key.0)) {
+            Some(session) => match session.generation(registration.generation) {
+                Some(generation) => message.verify(&generation.edge_key),
+                None => return Verdict::Drop(DropReason::UnknownUsername),
+            },
+            None => message.verify(&Key::short_term(&registration.edge.pwd)),
+        };
+        match verified {
+            Ok(()) => {}
+            Err(IntegrityError::Missing) => return Verdict::Drop(DropReason::MissingIntegrity),
+            Err(IntegrityError::Bad) => return Verdict::Drop(DropReason::BadIntegrity),
+        }
+        let session = match here {
+            Some(session) => session,
+            None => match self.claim(now, &registration) {
+                Ok(session) => {
+                    self.report(session, SessionEventKind::ClientSeen { client: at.remote });
+                    session
+                }
+                Err(worker) => {
+                    self.tables.learn_elsewhere(registration.session, at.listener, at.remote, worker);
+                    return self.hand_over(worker);
+                }
+            },
+        };
+        self.authentic_check(now, session, at, &registration, message, reply)
+    }
+
+    fn authentic_check(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        at: ClientAddr,
+        registration: &Registration,
+        message: &Message<'_>,
+        reply: &mut [u8],
+    ) -> Verdict {
+        let to = Destination { via: Via::Listener(at.listener), to: at.remote, local: at.local };
+        let id = message.transaction_id();
+        let Some(session) = self.tables.sessions.get_mut(key.0) else {
+            return Verdict::Drop(DropReason::UnknownUsername);
+        };
+        let number = registration.generation;
+        let Some(signing) = session.generation(number).map(|generation| generation.edge_key.clone()) else {
+            return Verdict::Drop(DropReason::UnknownUsername);
+        };
+        let unknown = message.unknown_required(AttributeType::KNOWN_TO_ICE);
+        let refusal = if unknown.clone().next().is_some() {
+            Some(ErrorCode::UNKNOWN_ATTRIBUTE)
+        } else if message.ice_controlled().is_some() {
+            // The edge is lite, so the client controls (RFC 8445 §6.1.1); it switches when told (§7.3.1.1).
+            Some(ErrorCode::ROLE_CONFLICT)
+        } else {
+            None
+        };
+        if let Some(code) = refusal {
+            let Ok(len) = stun::binding_error(reply, id, code, unknown, &signing) else {
+                return Verdict::Drop(DropReason::MalformedStun);
+            };
+            self.counters.checks_refused += 1;
+            return Verdict::Reply { len, to };
+        }
+        let Some(checked) =
+            session.client.check(now, at, number, id, message.use_candidate(), &mut self.random)
+        else {
+            return Verdict::Drop(DropReason::Replayed);
+        };
+        session.client_checked(number);
+        if let Some(evicted) = checked.evicted {
+            self.tables.forget_client(evicted);
+        }
+        if checked.new {
+            self.tables.learn_client(at, key, checked.slot);
+        }
+        if checked.probe {
+            self.send_due_probes(now, key);
+        }
+        self.report_moved(key, checked.moved);
+        self.settle(now, key);
+        let mapped = std::net::SocketAddr::new(at.remote.ip().to_canonical(), at.remote.port());
+        let Ok(len) = stun::binding_success(reply, id, mapped, &signing) else {
+            return Verdict::Drop(DropReason::MalformedStun);
+        };
+        self.counters.checks_answered += 1;
+        Verdict::Reply { len, to }
+    }
+
+    /// The answer to a check of the edge proves the path it comes from.
+    fn client_answer(&mut self, now: Instant, at: ClientAddr, message: &Message<'_>) -> Verdict {
+        let (key, slot) = match self.tables.client(at.listener, at.remote) {
+            Some(ClientEntry::Here { session, slot }) => (session, slot),
+            Some(ClientEntry::Elsewhere { worker }) => return self.hand_over(worker),
+            None => return Verdict::Drop(DropReason::UnknownAddress),
+        };
+        let Some(session) = self.tables.sessions.get_mut(key.0) else {
+            return Verdict::Drop(DropReason::UnknownAddress);
+        };
+        let Some(number) = session.client.generation_of(slot) else {
+            return Verdict::Drop(DropReason::UnknownAddress);
+        };
+        let Some(generation) = session.generation(number) else {
+            return Verdict::Drop(DropReason::UnexpectedStun);
+        };
+        match message.verify(&generation.client_key) {
+            Ok(()) => {}
+            Err(IntegrityError::Missing) => return Verdict::Drop(DropReason::MissingIntegrity),
+            Err(IntegrityError::Bad) => return Verdict::Drop(DropReason::BadIntegrity),
+        }
+        let Some(moved) = session.client.answered(slot, message.transaction_id()) else {
+            return Verdict::Drop(DropReason::UnexpectedStun);
+        };
+        self.report_moved(key, moved);
+        self.settle(now, key);
+        Verdict::Consumed
+    }
+
+    fn send_due_probes(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        let mut due = Vec::new();
+        session.client.due_probes(now, |probe| due.push(probe));
+        for probe in due {
+            self.send_probe(key, probe);
+        }
+    }
+
+    /// The edge's own check towards a client (xrtc.md §4.1): USERNAME `uC:uE`, key pC.
+    pub(super) fn send_probe(&mut self, key: SessionKey, probe: DueProbe) {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        let Some(generation) = session.generation(probe.generation) else { return };
+        let registration = &generation.registration;
+        let request = BindingRequest {
+            receiver_ufrag: &registration.client.ufrag,
+            sender_ufrag: &registration.edge.ufrag,
+            priority: PROBE_PRIORITY,
+            role: IceRole::Controlled(self.tie_breaker),
+            use_candidate: false,
+        };
+        // Two ufrags of at most 256 bytes and 100 bytes of everything else.
+        let mut bytes = vec![0; 768];
+        let Ok(len) = stun::binding_request(&mut bytes, probe.transaction, &request, &generation.client_key)
+        else {
+            return;
+        };
+        bytes.truncate(len);
+        self.counters.checks_sent += 1;
+        let to =
+            Destination { via: Via::Listener(probe.at.listener), to: probe.at.remote, local: probe.at.local };
+        self.transmits.push_back(Transmit { to, bytes });
+    }
+
+    fn hand_over(&mut self, worker: u32) -> Verdict {
+        if worker == self.worker {
+            return Verdict::Drop(DropReason::UnknownAddress);
+        }
+        self.counters.handed_over += 1;
+        Verdict::HandOver { worker }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a worker counts: plain numbers that it alone writes.
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $label:literal,)+) => {
+        /// Why a packet ended at the edge. The variant is the diagnosis, its label the metric's.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum DropReason { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl DropReason {
+            /// All reasons, in the order of their index.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$variant,)+];
+
+            /// Stable snake-case name: the value of `reason` in `xrtc_drops_total`.
+            pub fn label(self) -> &'static str {
+                match self { $(DropReason::$variant => $label,)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Neither STUN nor DTLS nor media (RFC 7983).
+    NotIce = "not_ice",
+    /// Looks like STUN, but is none (RFC 8489 §6.3).
+    MalformedStun = "malformed_stun",
+    /// STUN that a client or backend has no reason to send here.
+    UnexpectedStun = "unexpected_stun",
+    /// FINGERPRINT does not fit.
+    BadFingerprint = "bad_fingerprint",
+    /// A check without USERNAME.
+    MissingUsername = "missing_username",
+    /// USERNAME belongs to no session.
+    UnknownUsername = "unknown_username",
+    /// A check without MESSAGE-INTEGRITY.
+    MissingIntegrity = "missing_integrity",
+    /// MESSAGE-INTEGRITY does not fit.
+    BadIntegrity = "bad_integrity",
+    /// A valid check that was seen before, from another address.
+    Replayed = "replayed",
+    /// Media from an address that never sent a valid check.
+    UnknownAddress = "unknown_address",
+    /// Media from an address that has not answered the edge's own check.
+    UnprovenAddress = "unproven_address",
+    /// Media for a backend leg that has no path yet.
+    BackendNotReady = "backend_not_ready",
+    /// Media for a client that has no path any more.
+    ClientNotReady = "client_not_ready",
+    /// From an address that is no session's backend.
+    UnknownBackend = "unknown_backend",
+    /// Media from a backend address that has not authenticated itself.
+    UnprovenBackend = "unproven_backend",
+    /// STUN of a backend that fits no agent: wrong credentials or an outdated transaction.
+    BackendStunRejected = "backend_stun_rejected",
+    /// The worker that has the session is behind with its work.
+    HandOverFull = "hand_over_full",
+    /// The socket's send buffer is full.
+    SendBufferFull = "send_buffer_full",
+    /// The kernel refused the packet: unreachable, too large.
+    SendRefused = "send_refused",
+}
+
+/// What one worker counted. All numbers only grow.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Packets client → backend.
+    pub up_packets: u64,
+    /// Their bytes.
+    pub up_bytes: u64,
+    /// Packets backend → client.
+    pub down_packets: u64,
+    /// Their bytes.
+    pub down_bytes: u64,
+    /// Checks of clients that were answered with success.
+    pub checks_answered: u64,
+    /// Checks of clients that were answered with an error.
+    pub checks_refused: u64,
+    /// Checks and answers that the edge's agents sent.
+    pub checks_sent: u64,
+    /// Sessions that ended here.
+    pub sessions_ended: u64,
+    /// Packets that went to another worker.
+    pub handed_over: u64,
+    drops: [u64; DropReason::ALL.len()],
+}
+
+impl Counters {
+    pub(super) fn dropped(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// How many packets were dropped for this reason.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Adds another worker's numbers.
+    pub fn add(&mut self, other: &Counters) {
+        self.up_packets += other.up_packets;
+        self.up_bytes += other.up_bytes;
+        self.down_packets += other.down_packets;
+        self.down_bytes += other.down_bytes;
+        self.checks_answered += other.checks_answered;
+        self.checks_refused += other.checks_refused;
+        self.checks_sent += other.checks_sent;
+        self.sessions_ended += other.sessions_ended;
+        self.handed_over += other.handed_over;
+        for (sum, count) in self.drops.iter_mut().zip(other.drops) {
+            *sum += count;
+        }
+    }
+}

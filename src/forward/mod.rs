@@ -1,0 +1,363 @@
+//! \[pure\] What becomes of a packet: forwarded as it is, answered, handed to the worker that has its session, or dropped
+//! for a reason that has a name.
+//!
+//! A [`Forwarder`] belongs to one worker and holds all of its state. It does no I/O, reads no clock and draws no
+//! randomness; on the way of a media packet it neither allocates nor copies. Rare effects (checks of the agents,
+//! events, a request for another socket) wait in queues that the shell drains after each turn.
+
+mod backend;
+mod client;
+mod counters;
+mod register;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::classify::{self, Kind};
+use crate::session::Progress;
+use crate::session::backend_leg::LocalSocket;
+use crate::session::client_leg::Moved;
+use crate::session::registration::{EndReason, SessionEvent, SessionEventKind};
+use crate::session::timers::Wheel;
+pub use counters::{Counters, DropReason};
+use tables::{SessionKey, Tables, TimerKey};
+
+/// One of the worker's sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// The listener with this index; clients are there.
+    Listener(u16),
+    /// The backend-facing socket with this index.
+    Backend(u16),
+}
+
+/// Where a packet came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// The socket.
+    pub via: Via,
+    /// The sender.
+    pub from: SocketAddr,
+    /// Our address it was sent to, where the socket is bound to all of them.
+    pub local: Option<IpAddr>,
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// By this socket.
+    pub via: Via,
+    /// To this address.
+    pub to: SocketAddr,
+    /// From this address of ours, where the socket is bound to all of them.
+    pub local: Option<IpAddr>,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same bytes go there.
+    Forward(Destination),
+    /// The first `len` bytes of the reply buffer go there.
+    Reply {
+        /// Length of the reply.
+        len: usize,
+        /// Back to where the packet came from.
+        to: Destination,
+    },
+    /// Another worker has the session.
+    HandOver {
+        /// Its number.
+        worker: u32,
+    },
+    /// It was for the edge itself; there is nothing to send.
+    Consumed,
+    /// It ends here.
+    Drop(DropReason),
+}
+
+/// A datagram that the edge itself wants to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub to: Destination,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What a forwarder is built from.
+pub struct Setup {
+    /// This worker's number.
+    pub worker: u32,
+    /// Addresses of the listeners, by index.
+    pub listeners: Vec<SocketAddr>,
+    /// At most so many registrations at a time; see `limits.sessions`.
+    pub max_sessions: usize,
+    /// Fills a buffer with unpredictable bytes.
+    pub random: Random,
+    /// Now.
+    pub now: Instant,
+}
+
+/// A source of randomness.
+pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
+
+/// One worker's sessions and what it decides over packets.
+pub struct Forwarder {
+    worker: u32,
+    listeners: Vec<SocketAddr>,
+    /// By index; a gap is filled again.
+    backend_sockets: Vec<Option<BackendSocket>>,
+    max_sessions: usize,
+    random: Random,
+    /// RFC 8445 §7.1.3; the edge is always controlled on the client leg.
+    tie_breaker: u64,
+    tables: Tables,
+    timers: Wheel<TimerKey>,
+    due: Vec<TimerKey>,
+    counters: Counters,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<SessionEvent>,
+    socket_requests: VecDeque<SocketRequest>,
+    idle_sockets: VecDeque<u16>,
+}
+
+/// A backend-facing socket and how many backend legs use it.
+struct BackendSocket {
+    local: LocalSocket,
+    users: u32,
+}
+
+/// A session needs another backend-facing socket: the shell opens one and calls [`Forwarder::socket_opened`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketRequest {
+    /// For this session.
+    session: SessionKey,
+    /// The backend it must reach.
+    pub toward: SocketAddr,
+}
+
+impl Forwarder {
+    /// A forwarder without sessions.
+    pub fn new(mut setup: Setup) -> Self {
+        let mut tie_breaker = [0; 8];
+        (setup.random)(&mut tie_breaker);
+        Forwarder {
+            worker: setup.worker,
+            listeners: setup.listeners,
+            backend_sockets: Vec::new(),
+            max_sessions: setup.max_sessions,
+            random: setup.random,
+            tie_breaker: u64::from_be_bytes(tie_breaker),
+            tables: Tables::default(),
+            timers: Wheel::new(setup.now),
+            due: Vec::new(),
+            counters: Counters::default(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            socket_requests: VecDeque::new(),
+            idle_sockets: VecDeque::new(),
+        }
+    }
+
+    /// Decides over one packet. A reply is written to `reply`, which holds at least
+    /// [`crate::stun::BINDING_RESPONSE_MAX`] bytes.
+    pub fn handle(&mut self, now: Instant, received: Received, bytes: &[u8], reply: &mut [u8]) -> Verdict {
+        let kind = classify::classify(bytes);
+        let verdict = match (received.via, kind) {
+            (Via::Listener(listener), Kind::Stun) => self.client_stun(now, listener, received, bytes, reply),
+            (Via::Listener(listener), Kind::Dtls | Kind::Media) => {
+                self.client_media(now, listener, received, bytes.len())
+            }
+            (Via::Backend(socket), Kind::Stun) => self.backend_stun(now, socket, received, bytes),
+            (Via::Backend(socket), Kind::Dtls | Kind::Media) => {
+                self.backend_media(socket, received, bytes.len())
+            }
+            _ => Verdict::Drop(DropReason::NotIce),
+        };
+        if let Verdict::Drop(reason) = verdict {
+            self.counters.dropped(reason);
+        }
+        verdict
+    }
+
+    /// Runs everything whose time has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.fire(now, &mut due);
+        for key in due.drain(..) {
+            match key {
+                TimerKey::Session(session) => self.session_timeout(now, session),
+                TimerKey::Registration(id) => self.registration_timeout(now, id),
+            }
+        }
+        self.due = due;
+    }
+
+    /// When [`Forwarder::handle_timeout`] has something to do next.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The next datagram of the edge's own.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next thing to tell the rest of the program.
+    pub fn poll_event(&mut self) -> Option<SessionEvent> {
+        self.events.pop_front()
+    }
+
+    /// The next socket that a session needs.
+    pub fn poll_socket_request(&mut self) -> Option<SocketRequest> {
+        self.socket_requests.pop_front()
+    }
+
+    /// The next backend-facing socket that nobody uses any more: the shell closes it. Its index may come again.
+    pub fn poll_idle_socket(&mut self) -> Option<u16> {
+        while let Some(index) = self.idle_sockets.pop_front() {
+            let entry = self.backend_sockets.get_mut(usize::from(index))?;
+            // A session may have taken it again in the meantime.
+            if entry.as_ref().is_some_and(|socket| socket.users == 0) {
+                *entry = None;
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// For what the shell itself must drop.
+    pub fn count_drop(&mut self, reason: DropReason) {
+        self.counters.dropped(reason);
+    }
+
+    /// Sessions that this worker serves.
+    pub fn live_sessions(&self) -> usize {
+        self.tables.sessions.len()
+    }
+
+    /// Sessions it knows of, those of other workers and those without a client included.
+    pub fn known_sessions(&self) -> usize {
+        self.tables.known.len()
+    }
+
+    fn session_timeout(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        if session.armed.is_none_or(|at| at > now) {
+            // Outdated: the session has set another timer since.
+            return;
+        }
+        session.armed = None;
+        let (mut probes, mut gone) = (Vec::new(), Vec::new());
+        let (progress, forgotten) =
+            session.handle_timeout(now, |probe| probes.push(probe), |path| gone.push(path));
+        for path in gone {
+            self.tables.forget_client(path);
+        }
+        if let Some(generation) = forgotten {
+            self.forget_generation(key, &generation);
+        }
+        for probe in probes {
+            self.send_probe(key, probe);
+        }
+        if let Progress::Over(reason) = progress {
+            return self.end(now, key, reason);
+        }
+        self.settle(now, key);
+    }
+
+    /// After anything happened to a session: sends what its agents want, completes restarts, sets the timer.
+    fn settle(&mut self, now: Instant, key: SessionKey) {
+        self.drain_agents(key);
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        let (progress, replaced, moved) = session.advance();
+        if let Some(old) = replaced {
+            self.forget_generation(key, &old);
+        }
+        if let Progress::Connected { generation } = progress {
+            self.report_connected(now, key, generation);
+        }
+        self.report_moved(key, moved);
+        self.rearm(key);
+    }
+
+    fn drain_agents(&mut self, key: SessionKey) {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        for generation in session.generations() {
+            while let Some((socket, to, bytes)) = generation.backend.poll_transmit() {
+                self.counters.checks_sent += 1;
+                let to = Destination { via: Via::Backend(socket), to, local: None };
+                self.transmits.push_back(Transmit { to, bytes });
+            }
+        }
+    }
+
+    /// Makes sure that the wheel wakes the session no later than it wants.
+    fn rearm(&mut self, key: SessionKey) {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        let Some(wanted) = session.next_deadline() else { return };
+        if session.armed.is_none_or(|armed| wanted < armed) {
+            session.armed = Some(self.timers.set(wanted, TimerKey::Session(key)));
+        }
+    }
+
+    fn report_connected(&mut self, now: Instant, key: SessionKey, generation: u32) {
+        let Some(session) = self.tables.sessions.get(key.0) else { return };
+        let (Some(client), Some(backend)) = (session.client.egress(), session.backend_path()) else { return };
+        let mut listener = self.listeners.get(usize::from(client.listener)).copied().unwrap_or(client.remote);
+        if let Some(ip) = client.local {
+            listener.set_ip(ip);
+        }
+        let kind = SessionEventKind::Connected {
+            client: (client.remote, listener),
+            backend: (backend.socket.addr, backend.remote),
+            took: now.saturating_duration_since(session.registered),
+            generation,
+        };
+        self.report(key, kind);
+    }
+
+    fn report_moved(&mut self, key: SessionKey, moved: Option<Moved>) {
+        let Some(Moved { from, to }) = moved else { return };
+        if self.tables.sessions.get(key.0).is_some_and(|session| session.connected) {
+            self.report(key, SessionEventKind::Migrated { from, to });
+        }
+    }
+
+    fn report(&mut self, key: SessionKey, kind: SessionEventKind) {
+        let Some(session) = self.tables.sessions.get(key.0) else { return };
+        self.events.push_back(SessionEvent {
+            session: session.id,
+            origin: Arc::clone(&session.origin),
+            kind,
+        });
+    }
+
+    fn end(&mut self, now: Instant, key: SessionKey, reason: EndReason) {
+        let Some(mut session) = self.tables.remove_session(key) else { return };
+        for generation in session.generations() {
+            Self::release(&mut self.backend_sockets, &mut self.idle_sockets, generation);
+        }
+        self.counters.sessions_ended += 1;
+        self.events.push_back(SessionEvent {
+            session: session.id,
+            origin: session.origin,
+            kind: SessionEventKind::Ended {
+                reason,
+                traffic: session.traffic,
+                lasted: now.saturating_duration_since(session.registered),
+            },
+        });
+    }
+}

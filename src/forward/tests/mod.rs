@@ -1,0 +1,6 @@
+//! Tests of the packet core in virtual time; `world` is the network around it.
+
+mod hostile;
+mod restart;
+mod walk;
+mod world;

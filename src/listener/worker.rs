@@ -1,0 +1,384 @@
+//! One worker: waits, receives a batch, lets the forwarder decide, sends a batch.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{trace, warn};
+
+use super::batch::{BATCH, Datagram, Outgoing, REPLIES, Receiver, Sender};
+use super::socket::Socket;
+use super::{Inbox, ToWorker};
+use crate::config::Media;
+use crate::forward::{
+    self, Destination, DropReason, Forwarder, Received, SocketRequest, Transmit, Verdict, Via,
+};
+use crate::session::registration::{EndReason, SessionEvent};
+
+/// The waker's token; sockets have the others.
+pub(super) const WAKE: Token = Token(usize::MAX);
+/// Backend sockets have tokens from here on, listeners below.
+const BACKENDS: usize = 1 << 16;
+/// Batches that one socket may take per turn, so that none starves the others.
+const BATCHES_PER_TURN: usize = 4;
+/// How often the counters are shown to others.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+/// A packet that arrived at a worker that does not have its session.
+pub(super) struct HandedOver {
+    received: Received,
+    bytes: Vec<u8>,
+}
+
+pub(super) struct Setup {
+    pub(super) number: u32,
+    pub(super) poll: Poll,
+    pub(super) commands: mpsc::Receiver<ToWorker>,
+    pub(super) packets: mpsc::Receiver<HandedOver>,
+    pub(super) inboxes: Arc<[Inbox]>,
+    pub(super) listeners: Vec<Socket>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) media: Media,
+    pub(super) max_sessions: usize,
+    pub(super) events: UnboundedSender<SessionEvent>,
+}
+
+pub(super) struct Worker {
+    number: u32,
+    poll: Poll,
+    commands: mpsc::Receiver<ToWorker>,
+    packets: mpsc::Receiver<HandedOver>,
+    inboxes: Arc<[Inbox]>,
+    listeners: Vec<Socket>,
+    /// By index; a closed one leaves a gap that the forwarder fills again.
+    backends: Vec<Option<Socket>>,
+    media: Media,
+    events: UnboundedSender<SessionEvent>,
+    forwarder: Forwarder,
+    receiver: Receiver,
+    sender: Sender,
+    /// What waits to be sent, per socket, in order.
+    listener_queues: Vec<Vec<Outgoing>>,
+    backend_queues: Vec<Vec<Outgoing>>,
+    dirty: Vec<Via>,
+    /// Sockets that may have something to read; each stands here once.
+    ready: VecDeque<Via>,
+    replies: usize,
+    published: Instant,
+    /// Something was counted since.
+    unpublished: bool,
+    stopping: bool,
+}
+
+impl Worker {
+    pub(super) fn new(setup: Setup) -> io::Result<Worker> {
+        for (index, socket) in setup.listeners.iter().enumerate() {
+            setup.poll.registry().register(&mut SourceFd(&socket.fd()), Token(index), Interest::READABLE)?;
+        }
+        let now = Instant::now();
+        let forwarder = Forwarder::new(forward::Setup {
+            worker: setup.number,
+            listeners: setup.addresses,
+            max_sessions: setup.max_sessions,
+            random: Box::new(|buffer| rand::fill(buffer)),
+            now,
+        });
+        Ok(Worker {
+            number: setup.number,
+            poll: setup.poll,
+            commands: setup.commands,
+            packets: setup.packets,
+            inboxes: setup.inboxes,
+            listener_queues: setup.listeners.iter().map(|_| Vec::new()).collect(),
+            ready: (0..setup.listeners.len()).map(|index| Via::Listener(index as u16)).collect(),
+            listeners: setup.listeners,
+            backends: Vec::new(),
+            backend_queues: Vec::new(),
+            media: setup.media,
+            events: setup.events,
+            forwarder,
+            receiver: Receiver::new(),
+            sender: Sender::new(),
+            dirty: Vec::new(),
+            replies: 0,
+            published: now,
+            unpublished: false,
+            stopping: false,
+        })
+    }
+
+    /// Works until it is told to stop.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        while !self.stopping {
+            self.wait(&mut events)?;
+            self.read_commands(Instant::now());
+            for _ in 0..self.ready.len() {
+                let Some(via) = self.ready.pop_front() else { break };
+                self.turn(via)?;
+                if self.socket_mut(via).is_some_and(|socket| socket.ready) {
+                    self.ready.push_back(via);
+                }
+            }
+            let now = Instant::now();
+            self.read_packets(now);
+            self.unpublished |= self.forwarder.next_timeout().is_some_and(|at| at <= now);
+            self.forwarder.handle_timeout(now);
+            self.carry_out_effects(now)?;
+            self.publish(now);
+        }
+        let now = Instant::now();
+        self.forwarder.end_all(now, EndReason::Shutdown);
+        self.carry_out_effects(now)?;
+        self.publish(now + PUBLISH_EVERY);
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let publish = self.unpublished.then_some(self.published + PUBLISH_EVERY);
+        let wake_at = [self.forwarder.next_timeout(), publish].into_iter().flatten().min();
+        let timeout = match wake_at {
+            _ if !self.ready.is_empty() => Some(Duration::ZERO),
+            Some(at) => Some(at.saturating_duration_since(Instant::now())),
+            None => None,
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        for event in events.iter().filter(|event| event.token() != WAKE) {
+            let Token(token) = event.token();
+            let via = if token < BACKENDS {
+                Via::Listener(token as u16)
+            } else {
+                Via::Backend((token - BACKENDS) as u16)
+            };
+            self.mark_ready(via);
+        }
+        Ok(())
+    }
+
+    fn mark_ready(&mut self, via: Via) {
+        if let Some(socket) = self.socket_mut(via)
+            && !socket.ready
+        {
+            socket.ready = true;
+            self.ready.push_back(via);
+        }
+    }
+
+    /// Up to a few batches from one socket.
+    fn turn(&mut self, via: Via) -> io::Result<()> {
+        for _ in 0..BATCHES_PER_TURN {
+            let Some(socket) = self.socket_mut(via).filter(|socket| socket.ready) else { return Ok(()) };
+            let fd = socket.fd();
+            let count = match self.receiver.receive(fd) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // WouldBlock, or an error that the kernel attributes to an earlier send: nothing to read.
+                Err(_) => 0,
+            };
+            if count < BATCH
+                && let Some(socket) = self.socket_mut(via)
+            {
+                // recvmmsg stopped because the queue is empty; the next datagram raises a new edge.
+                socket.ready = false;
+            }
+            if count == 0 {
+                return Ok(());
+            }
+            self.unpublished = true;
+            let now = Instant::now();
+            // A client's check may follow its registration closely: whoever sent it had the command sent before.
+            self.read_commands(now);
+            for i in 0..count {
+                let Some(datagram) = self.receiver.datagram(i) else { continue };
+                self.decide_over(now, via, datagram);
+            }
+            self.flush();
+            self.open_sockets(now)?;
+        }
+        Ok(())
+    }
+
+    fn decide_over(&mut self, now: Instant, via: Via, datagram: Datagram) {
+        let received = Received { via, from: datagram.from, local: datagram.local };
+        for segment in datagram.segments() {
+            self.decide(now, received, segment);
+        }
+    }
+
+    fn decide(&mut self, now: Instant, received: Received, segment: (usize, usize)) {
+        if self.replies == REPLIES {
+            self.flush();
+        }
+        let (bytes, reply) = self.receiver.packet_and_reply(segment, self.replies);
+        let (offset, len) = segment;
+        match self.forwarder.handle(now, received, bytes, reply) {
+            Verdict::Forward(to) => self.queue(to, offset, len),
+            Verdict::Reply { len, to } => {
+                let offset = Receiver::reply_offset(self.replies);
+                self.replies += 1;
+                self.queue(to, offset, len);
+            }
+            Verdict::HandOver { worker } => self.hand_over(worker, received, segment),
+            Verdict::Consumed => {}
+            Verdict::Drop(reason) => {
+                trace!(worker = self.number, from = %received.from, len, reason = reason.label(), "dropped");
+            }
+        }
+    }
+
+    fn queue(&mut self, to: Destination, offset: usize, len: usize) {
+        let queue = match to.via {
+            Via::Listener(index) => self.listener_queues.get_mut(usize::from(index)),
+            Via::Backend(index) => self.backend_queues.get_mut(usize::from(index)),
+        };
+        let Some(queue) = queue else { return };
+        if queue.is_empty() {
+            self.dirty.push(to.via);
+        }
+        queue.push(Outgoing { to: to.to, local: to.local, offset, len });
+    }
+
+    fn flush(&mut self) {
+        self.replies = 0;
+        while let Some(via) = self.dirty.pop() {
+            let (queue, socket) = match via {
+                Via::Listener(i) => {
+                    (&mut self.listener_queues[usize::from(i)], self.listeners.get_mut(usize::from(i)))
+                }
+                Via::Backend(i) => (
+                    &mut self.backend_queues[usize::from(i)],
+                    self.backends.get_mut(usize::from(i)).and_then(Option::as_mut),
+                ),
+            };
+            let Some(socket) = socket else {
+                queue.clear();
+                continue;
+            };
+            let sent = self.sender.send(socket.fd(), &self.receiver, queue, socket.offload);
+            socket.offload &= !sent.offload_broken;
+            queue.clear();
+            for _ in 0..sent.full {
+                self.forwarder.count_drop(DropReason::SendBufferFull);
+            }
+            for _ in 0..sent.refused {
+                self.forwarder.count_drop(DropReason::SendRefused);
+            }
+        }
+    }
+
+    fn hand_over(&mut self, worker: u32, received: Received, segment: (usize, usize)) {
+        let bytes = self.receiver.packet(segment).to_vec();
+        let Some(inbox) = self.inboxes.get(worker as usize) else { return };
+        match inbox.packets.try_send(HandedOver { received, bytes }) {
+            // A failed wake means that the worker is awake already, or gone.
+            Ok(()) => drop(inbox.waker.wake()),
+            Err(_) => self.forwarder.count_drop(DropReason::HandOverFull),
+        }
+    }
+
+    fn read_commands(&mut self, now: Instant) {
+        while let Ok(message) = self.commands.try_recv() {
+            match message {
+                ToWorker::Command(command) => {
+                    self.unpublished = true;
+                    self.forwarder.command(now, command);
+                }
+                ToWorker::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    /// Packets from other workers are treated as if they had arrived here.
+    fn read_packets(&mut self, now: Instant) {
+        for _ in 0..super::HAND_OVER_QUEUE {
+            let Ok(HandedOver { received, bytes }) = self.packets.try_recv() else { return };
+            let segment = self.receiver.load(&bytes);
+            self.decide(now, received, segment);
+            self.flush();
+        }
+    }
+
+    fn carry_out_effects(&mut self, now: Instant) -> io::Result<()> {
+        self.open_sockets(now)?;
+        while let Some(Transmit { to, bytes }) = self.forwarder.poll_transmit() {
+            let (offset, len) = self.receiver.load(&bytes);
+            self.queue(to, offset, len);
+            self.flush();
+        }
+        while let Some(index) = self.forwarder.poll_idle_socket() {
+            self.close_backend(index)?;
+        }
+        while let Some(event) = self.forwarder.poll_event() {
+            // Nobody listens only while the process ends.
+            let _ = self.events.send(event);
+        }
+        Ok(())
+    }
+
+    fn open_sockets(&mut self, now: Instant) -> io::Result<()> {
+        while let Some(request) = self.forwarder.poll_socket_request() {
+            self.open_backend(now, request)?;
+        }
+        Ok(())
+    }
+
+    fn open_backend(&mut self, now: Instant, request: SocketRequest) -> io::Result<()> {
+        let mut start = [0; 2];
+        rand::fill(&mut start);
+        let start = usize::from(u16::from_ne_bytes(start));
+        let (socket, local) = match Socket::backend(request.toward, &self.media, start) {
+            Ok(opened) => opened,
+            Err(error) => {
+                // The session ends by itself when its backend leg does not come up.
+                warn!(backend = %request.toward, %error, "cannot open a backend-facing socket");
+                return Ok(());
+            }
+        };
+        let fd = socket.fd();
+        let index = usize::from(self.forwarder.socket_opened(now, request, local).index);
+        if self.backends.len() <= index {
+            self.backends.resize_with(index + 1, || None);
+            self.backend_queues.resize_with(index + 1, Vec::new);
+        }
+        self.backends[index] = Some(socket);
+        self.ready.push_back(Via::Backend(index as u16));
+        self.poll.registry().register(&mut SourceFd(&fd), Token(BACKENDS + index), Interest::READABLE)
+    }
+
+    fn close_backend(&mut self, index: u16) -> io::Result<()> {
+        let Some(socket) = self.backends.get_mut(usize::from(index)).and_then(Option::take) else {
+            return Ok(());
+        };
+        self.poll.registry().deregister(&mut SourceFd(&socket.fd()))
+    }
+
+    fn publish(&mut self, now: Instant) {
+        if now < self.published + PUBLISH_EVERY {
+            return;
+        }
+        self.published = now;
+        self.unpublished = false;
+        let published = &self.inboxes[self.number as usize].published;
+        published.live.store(self.forwarder.live_sessions(), Ordering::Relaxed);
+        published.known.store(self.forwarder.known_sessions(), Ordering::Relaxed);
+        if let Ok(mut counters) = published.counters.try_lock() {
+            counters.clone_from(self.forwarder.counters());
+        }
+    }
+
+    fn socket_mut(&mut self, via: Via) -> Option<&mut Socket> {
+        match via {
+            Via::Listener(index) => self.listeners.get_mut(usize::from(index)),
+            Via::Backend(index) => self.backends.get_mut(usize::from(index)).and_then(Option::as_mut),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! \[pure\] A timer wheel: many timers, cheap to set, fired in order of their slot.
+//!
+//! It never cancels: whoever is woken looks at its own deadline and sets the next timer, so an outdated timer costs
+//! one look and nothing else. Deadlines beyond the horizon fire early at the horizon, for the same reason.
+
+use std::time::{Duration, Instant};
+
+/// One slot's width. Timers fire up to this much late; ICE pacing (50 ms) and retransmission (≥ 250 ms) do not notice.
+const SLOT: Duration = Duration::from_millis(5);
+/// Slots; the horizon is `SLOT * SLOTS` = 10.24 s.
+const SLOTS: usize = 2048;
+const WORDS: usize = SLOTS / 64;
+
+/// Timers for keys of type `K`.
+pub struct Wheel<K> {
+    start: Instant,
+    /// The first slot that has not been fired, counted from `start`.
+    cursor: u64,
+    slots: Vec<Vec<K>>,
+    /// One bit per slot that holds a timer.
+    occupied: [u64; WORDS],
+}
+
+impl<K> Wheel<K> {
+    /// An empty wheel that knows no time before `start`.
+    pub fn new(start: Instant) -> Self {
+        Wheel { start, cursor: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect(), occupied: [0; WORDS] }
+    }
+
+    /// Wakes `key` at `at`, or a little later; at the horizon where `at` is further away. Returns when it will be, so
+    /// that whoever is woken can tell its own timer from an outdated one.
+    pub fn set(&mut self, at: Instant, key: K) -> Instant {
+        let wanted = self.slot_at(at) + 1;
+        let serial = wanted.clamp(self.cursor, self.cursor + SLOTS as u64 - 1);
+        let slot = serial as usize % SLOTS;
+        self.slots[slot].push(key);
+        self.occupied[slot / 64] |= 1 << (slot % 64);
+        self.time_of(serial)
+    }
+
+    /// Takes every key whose time has come into `due`, earliest slot first.
+    pub fn fire(&mut self, now: Instant, due: &mut Vec<K>) {
+        let reached = self.slot_at(now);
+        while self.cursor <= reached {
+            let Some(ahead) = self.next_occupied() else {
+                self.cursor = reached + 1;
+                return;
+            };
+            if self.cursor + ahead > reached {
+                self.cursor = reached + 1;
+                return;
+            }
+            self.cursor += ahead;
+            let slot = self.cursor as usize % SLOTS;
+            due.append(&mut self.slots[slot]);
+            self.occupied[slot / 64] &= !(1 << (slot % 64));
+            self.cursor += 1;
+        }
+    }
+
+    /// When [`Wheel::fire`] has something to do next.
+    pub fn next(&self) -> Option<Instant> {
+        let slot = self.cursor + self.next_occupied()?;
+        Some(self.time_of(slot))
+    }
+
+    fn time_of(&self, slot: u64) -> Instant {
+        self.start + Duration::from_millis(slot * SLOT.as_millis() as u64)
+    }
+
+    fn slot_at(&self, at: Instant) -> u64 {
+        (at.saturating_duration_since(self.start).as_micros() / SLOT.as_micros()) as u64
+    }
+
+    /// Distance from the cursor to the next occupied slot.
+    fn next_occupied(&self) -> Option<u64> {
+        let from = self.cursor as usize % SLOTS;
+        let (word, bit) = (from / 64, from % 64);
+        let first = self.occupied[word] >> bit;
+        if first != 0 {
+            return Some(u64::from(first.trailing_zeros()));
+        }
+        (1..=WORDS).find_map(|step| {
+            let index = (word + step) % WORDS;
+            let bits =
+                if step == WORDS { self.occupied[index] & ((1 << bit) - 1) } else { self.occupied[index] };
+            (bits != 0).then(|| (step * 64 - bit) as u64 + u64::from(bits.trailing_zeros()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_timer_fires_once_not_early_and_at_most_two_slots_late() {
+        let start = Instant::now();
+        for delay in [0, 1, 4, 5, 6, 49, 50, 250, 3_000, 9_999] {
+            let mut wheel = Wheel::new(start);
+            wheel.set(start + ms(delay), 7);
+            let mut due = Vec::new();
+            let mut fired = None;
+            for t in 0..12_000 {
+                wheel.fire(start + ms(t), &mut due);
+                if !due.is_empty() {
+                    assert_eq!(fired, None, "fired twice");
+                    fired = Some(t);
+                    due.clear();
+                }
+            }
+            let fired = fired.expect("never fired");
+            assert!(fired >= delay && fired <= delay + 10, "wanted {delay}, fired {fired}");
+        }
+    }
+
+    #[test]
+    fn the_wheel_says_when_it_wants_to_be_called() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        assert_eq!(wheel.next(), None);
+        let mut now = start;
+        let mut due = Vec::new();
+        for step in [1u64, 700, 3, 9_000, 64, 320, 640, 10_000] {
+            wheel.set(now + ms(step), step);
+            let next = wheel.next().expect("a timer is set");
+            assert!(next >= now + ms(step), "{step}: too early");
+            wheel.fire(next, &mut due);
+            assert_eq!(due, [step]);
+            due.clear();
+            now = next;
+        }
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_horizon_fires_at_the_horizon() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        let told = wheel.set(start + Duration::from_secs(3600), 1);
+        let next = wheel.next().expect("a timer is set");
+        assert_eq!(told, next);
+        assert!(next <= start + Duration::from_secs(11));
+        let mut due = Vec::new();
+        wheel.fire(start + Duration::from_secs(20), &mut due);
+        assert_eq!(due, [1]);
+    }
+
+    #[test]
+    fn a_long_pause_fires_everything_that_is_due() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        for i in 0..5000u64 {
+            wheel.set(start + ms(i), i);
+        }
+        let mut due = Vec::new();
+        wheel.fire(start + Duration::from_secs(60), &mut due);
+        due.sort_unstable();
+        assert_eq!(due, (0..5000).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,38 @@
+// The matrix: which cases run against which Janus. A group shares one Janus and one edge.
+import { clientRestart, janusRestart, renegotiation, severalConnections } from './changes.mjs';
+import { controls } from './control.mjs';
+import { echoTests } from './echotest.mjs';
+import { endings } from './endings.mjs';
+import { janusOffers } from './janus_offers.mjs';
+import { outages } from './outage.mjs';
+import { videoRooms } from './videoroom.mjs';
+
+const fullTrickle = { full_trickle: true };
+const iceLite = { ice_lite: true };
+
+export const groups = [
+  {
+    name: 'default',
+    nat: {},
+    cases: [
+      ...echoTests(),
+      ...videoRooms(),
+      ...janusOffers(),
+      clientRestart('rest'),
+      clientRestart('ws'),
+      janusRestart('rest'),
+      janusRestart('ws'),
+      renegotiation('rest'),
+      renegotiation('ws'),
+      severalConnections('rest'),
+      severalConnections('ws'),
+      ...echoTests(['rest', 'ws'], 'firefox'),
+    ],
+  },
+  { name: 'full_trickle', nat: fullTrickle, cases: [...echoTests(), ...videoRooms(['ws']), ...janusOffers(), clientRestart('ws'), janusRestart('rest'), ...echoTests(['ws'], 'firefox')] },
+  { name: 'ice_lite', nat: iceLite, cases: [...echoTests(), ...videoRooms(['rest']), ...janusOffers(), clientRestart('rest'), janusRestart('ws'), ...echoTests(['rest'], 'firefox')] },
+  { name: 'ice_lite+full_trickle', nat: { ...iceLite, ...fullTrickle }, cases: [...echoTests(), ...videoRooms(['ws']), clientRestart('ws')] },
+  { name: 'endings', nat: {}, cases: endings() },
+  { name: 'outages', nat: {}, cases: outages() },
+  { name: 'no rewriting', nat: {}, rewrite: false, cases: controls() },
+];

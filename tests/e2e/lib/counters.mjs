@@ -1,0 +1,37 @@
+// Counts UDP packets by where they come from and go to, with firewall rules that match and do nothing else.
+import { addr, execIn } from './namespaces.mjs';
+
+const RULES = [
+  // What Janus receives: only the edge may be among the senders.
+  { name: 'janusFromEdge', side: 'janus', chain: 'INPUT', match: ['-s', addr.edgeBack] },
+  { name: 'janusFromElsewhere', side: 'janus', chain: 'INPUT', match: ['!', '-i', 'lo', '!', '-s', addr.edgeBack] },
+  // What Janus tries: a check towards the client means that the client's address leaked through the SDP.
+  { name: 'janusToClient', side: 'janus', chain: 'OUTPUT', match: ['-d', `${addr.client}/24`] },
+  // What the browser tries: anything towards Janus means that the address of Janus leaked.
+  { name: 'clientToJanus', side: 'client', chain: 'OUTPUT', match: ['-d', `${addr.janus}/24`] },
+  { name: 'clientToEdgePort', side: 'client', chain: 'OUTPUT', match: ['-d', addr.edgeFront, '--dport', '6000'] },
+  { name: 'clientToOtherEdgePort', side: 'client', chain: 'OUTPUT', match: ['-d', addr.edgeFront, '!', '--dport', '6000'] },
+];
+
+export function install(run) {
+  for (const { name, side, chain, match } of RULES) {
+    execIn(run, side, ['iptables', '-w', '-A', chain, '-p', 'udp', ...match, '-m', 'comment', '--comment', name]);
+  }
+}
+
+// Packets per rule since `before`, or since the installation.
+export function read(run, before = {}) {
+  const counts = {};
+  for (const side of ['client', 'janus']) {
+    for (const line of execIn(run, side, ['iptables', '-w', '-nvxL']).split('\n')) {
+      const name = line.match(/\/\* (\w+) \*\//)?.[1];
+      if (name) counts[name] = Number(line.trim().split(/\s+/)[0]) - (before[name] ?? 0);
+    }
+  }
+  return counts;
+}
+
+// Janus vanishes without a word: what is sent to it is dropped, so connecting to it times out.
+export function setJanusUnreachable(run, on) {
+  execIn(run, 'janus', ['iptables', '-w', on ? '-I' : '-D', 'INPUT', '!', '-i', 'lo', '-j', 'DROP']);
+}

@@ -1,0 +1,84 @@
+// Three network namespaces in a row: client | edge | janus. The one in the middle does not forward, so a packet gets
+// from one end to the other only if the program under test carries it.
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+export const addr = {
+  client: '10.50.0.2',
+  edgeFront: '10.50.0.1', // the edge as the client sees it
+  edgeBack: '10.60.0.1', // the edge as Janus sees it
+  janus: '10.60.0.2',
+};
+
+const SIDES = ['client', 'edge', 'janus'];
+
+export function namespaceName(run, side) {
+  return `xrtc-e2e-${run}-${side}`;
+}
+
+export function inNamespace(run, side, command) {
+  return ['nsenter', `--net=/run/netns/${namespaceName(run, side)}`, ...command];
+}
+
+export function execIn(run, side, command, options = {}) {
+  const [file, ...args] = inNamespace(run, side, command);
+  return execFileSync(file, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], ...options });
+}
+
+export function up(run) {
+  for (const side of SIDES) {
+    ip('netns', 'add', namespaceName(run, side));
+    ip('-n', namespaceName(run, side), 'link', 'set', 'lo', 'up');
+  }
+  connect(run, ['client', 'c0', addr.client], ['edge', 'front', addr.edgeFront]);
+  connect(run, ['edge', 'back', addr.edgeBack], ['janus', 'j0', addr.janus]);
+  // Both ends would reach each other if only somebody forwarded: a leaked candidate is really tried, and counted.
+  ip('-n', namespaceName(run, 'client'), 'route', 'add', 'default', 'via', addr.edgeFront);
+  ip('-n', namespaceName(run, 'janus'), 'route', 'add', 'default', 'via', addr.edgeBack);
+  setForwarding(run, false);
+}
+
+// Only the harness' own check of Janus without an edge turns this on.
+export function setForwarding(run, on) {
+  const file = '/proc/sys/net/ipv4/ip_forward';
+  const wanted = on ? '1' : '0';
+  if (execIn(run, 'edge', ['cat', file]).trim() !== wanted) {
+    execIn(run, 'edge', ['sh', '-c', `echo ${wanted} > ${file}`]);
+  }
+}
+
+export function down(run) {
+  for (const side of existing(run)) ip('netns', 'del', namespaceName(run, side));
+}
+
+export function existing(run) {
+  const names = ip('netns', 'list').split('\n').map((line) => line.split(' ')[0]);
+  return SIDES.filter((side) => names.includes(namespaceName(run, side)));
+}
+
+// Every process inside, that is: every one this run started.
+export function processes(run) {
+  return existing(run).flatMap((side) =>
+    ip('netns', 'pids', namespaceName(run, side)).split('\n').filter(Boolean).map(Number));
+}
+
+export function describeProcess(pid) {
+  try {
+    return `${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 100)}`;
+  } catch {
+    return `${pid} (gone)`;
+  }
+}
+
+function connect(run, [sideA, linkA, addrA], [sideB, linkB, addrB]) {
+  const [a, b] = [namespaceName(run, sideA), namespaceName(run, sideB)];
+  ip('-n', a, 'link', 'add', linkA, 'type', 'veth', 'peer', 'name', linkB, 'netns', b);
+  ip('-n', a, 'addr', 'add', `${addrA}/24`, 'dev', linkA);
+  ip('-n', b, 'addr', 'add', `${addrB}/24`, 'dev', linkB);
+  ip('-n', a, 'link', 'set', linkA, 'up');
+  ip('-n', b, 'link', 'set', linkB, 'up');
+}
+
+function ip(...args) {
+  return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}

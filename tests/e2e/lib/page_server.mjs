@@ -1,0 +1,22 @@
+// Serves the page to the browser next to it: at 127.0.0.1, which counts as secure, so that it may use the camera.
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { fileURLToPath } from 'node:url';
+
+const root = new URL('../', import.meta.url);
+const FILES = {
+  '/': ['pages/call.html', 'text/html'],
+  '/call.js': ['pages/call.js', 'text/javascript'],
+  '/janus.js': ['node_modules/janus-gateway/npm/dist/janus.es.js', 'text/javascript'],
+  '/adapter.js': ['node_modules/webrtc-adapter/out/adapter.js', 'text/javascript'],
+};
+
+export async function servePages() {
+  const server = createServer(async (request, response) => {
+    const [file, type] = FILES[request.url] ?? [];
+    if (!file) return response.writeHead(404).end();
+    response.writeHead(200, { 'content-type': type }).end(await readFile(fileURLToPath(new URL(file, root))));
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { url: `http://127.0.0.1:${server.address().port}/`, close: () => { server.close(); server.closeAllConnections(); } };
+}
