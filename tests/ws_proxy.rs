@@ -32,6 +32,7 @@ async fn sockets() -> (Upstream, mpsc::Receiver<(Socket, Request)>) {
         let opened = opened.clone();
         async move {
             let mut asked = None;
+            #[expect(clippy::result_large_err, reason = "the library's own type")]
             let answer = |request: &Request, mut response: Response| {
                 asked = Some(request.clone());
                 if let Some(offered) = request.headers().get("sec-websocket-protocol") {
