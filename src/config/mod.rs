@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
-pub use load::{Loaded, Surroundings, fuzz};
+pub use load::{Loaded, Surroundings, fuzz, known_keys};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]

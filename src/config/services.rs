@@ -96,10 +96,8 @@ fn proto(section: &Section<'_>, findings: &mut Findings) -> Option<&'static str>
     if known.is_none() {
         let message = format!("unknown proto {text:?}, the service is skipped; expected {PROTOS}");
         let finding = findings.warn(item.node.at, &path, message);
-        let near = super::known::closest(text, EVERY.iter().copied());
-        finding.help = near
-            .filter(|near| super::known::is_near(text, near))
-            .map(|near| format!("did you mean `{near}`?"));
+        let near = super::known::near(text, EVERY.iter().copied());
+        finding.help = near.map(|near| format!("did you mean `{near}`?"));
     }
     known
 }
@@ -224,7 +222,8 @@ fn upstream_group(name: &str, section: &Section<'_>, findings: &mut Findings) ->
         Some(Item { node, .. }) if matches!(&node.value, super::raw::Value::List(list) if list.is_empty()) => {
             findings.error(node.at, &path, "expected at least one server, found none");
         }
-        Some(Item { node, .. }) if !servers.is_empty() => {
+        // Where a server could not be read, nothing is known about the group.
+        Some(Item { node, .. }) if node.items().len() == servers.len() => {
             let upgrades = servers.iter().filter(|server| server.scheme.is_websocket()).count();
             if upgrades == servers.len() {
                 findings.warn(node.at, &path, "no http:// or https:// server: every HTTP request gets 502");
@@ -239,18 +238,34 @@ fn upstream_group(name: &str, section: &Section<'_>, findings: &mut Findings) ->
 
 /// Two services cannot have one port; the second would fail to start.
 fn refuse_shared_addresses(services: &[Service], root: &Section<'_>, findings: &mut Findings) {
-    let mut owners: HashMap<(bool, SocketAddr), &str> = HashMap::new();
+    let mut owners: HashMap<(Transport, SocketAddr), &str> = HashMap::new();
     for service in services.iter().filter(|service| service.listen.port() != 0) {
-        let udp = matches!(service.kind, ServiceKind::Udp { .. });
-        if let Some(owner) = owners.insert((udp, service.listen), &service.name) {
+        let taken = transports(&service.kind).iter().find_map(|transport| {
+            let owner = *owners.entry((*transport, service.listen)).or_insert(&service.name);
+            (owner != &*service.name).then_some(owner)
+        });
+        if let Some(owner) = taken {
             let net = root.node.get("services").and_then(|s| s.get(&service.name)).and_then(|s| s.get("net"));
             let at = net.and_then(|net| net.get("addr")).map_or(root.at, |addr| addr.at);
-            let message = format!(
-                "expected an address of its own, found \"{}\", which services.{owner} has",
-                service.listen
-            );
+            let listen = service.listen;
+            let message =
+                format!("expected an address of its own, found \"{listen}\", which services.{owner} has");
             findings.error(at, &format!("services.{}.net.addr", service.name), message);
         }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+fn transports(kind: &ServiceKind) -> &'static [Transport] {
+    match kind {
+        ServiceKind::Udp { .. } => &[Transport::Udp],
+        ServiceKind::Turn => &[Transport::Udp, Transport::Tcp],
+        _ => &[Transport::Tcp],
     }
 }
 
@@ -262,7 +277,9 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         offload: true,
     };
     if let Some(section) = root.section(findings, "media") {
-        media.workers = at_least_one(&section, findings, "workers", media.workers);
+        let workers = |text: &str| addr::number(text).filter(|count| (1..=MAX_WORKERS).contains(count));
+        let expected = "a whole number from 1 to 1024";
+        media.workers = section.read(findings, "workers", expected, workers).unwrap_or(media.workers);
         if let Some(ports) = section.read(findings, "backend_ports", A_PORT_RANGE, addr::ports) {
             media.backend_ports = ports;
         }
@@ -272,6 +289,9 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
     }
     media
 }
+
+/// More packet threads than any machine has cores for would only be a slip of the pen.
+const MAX_WORKERS: usize = 1024;
 
 fn limits(root: &Section<'_>, findings: &mut Findings) -> Limits {
     let mut limits = Limits::default();
