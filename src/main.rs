@@ -78,9 +78,8 @@ fn main() -> ExitCode {
 fn run(file: &Path) -> anyhow::Result<()> {
     let loaded = load(file)?;
     show_warnings(&loaded);
-    // The edge itself is started here: `xrtc::app::run(loaded.config)?`.
     let candidates = candidates(&loaded)?;
-    print(&Report::new(&loaded.config, &candidates).to_string())
+    Ok(xrtc::app::run(&loaded.config, &candidates)?)
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {

@@ -1,7 +1,8 @@
 //! Keeps the direction between the modules, and the pure ones pure.
 //!
-//! It reads the sources as tokens: comments, literals and `#[cfg(test)]` items are left out, `crate::…`, `super::…` and
-//! `xrtc::…` are followed to the module they name, groups included.
+//! It reads the sources as tokens: comments, literals, `#[cfg(test)]` items and fuzz bodies are left out (both call
+//! the module from outside, with a time and randomness of their own); `crate::…`, `super::…` and `xrtc::…` are followed
+//! to the module they name, groups included.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -64,7 +65,7 @@ fn pure_modules_name_no_socket_task_clock_lock_or_random_source() {
 fn every_file_opens_with_what_it_decides() {
     let silent: Vec<_> = rust_files(&src())
         .into_iter()
-        .filter(|path| !fs::read_to_string(path).unwrap().starts_with("//!"))
+        .filter(|path| !is_test(path) && !fs::read_to_string(path).unwrap().starts_with("//!"))
         .collect();
     assert!(silent.is_empty(), "no //! on the first line: {silent:?}");
 }
@@ -214,11 +215,16 @@ fn read(root: &Path, path: &Path) -> Option<Source> {
     if parts.last() == Some(&"mod") {
         parts.pop();
     }
-    let test = parts.iter().any(|part| *part == "tests" || part.ends_with("_tests"));
-    if test || parts == ["lib"] {
+    if is_test(path) || parts == ["lib"] {
         return None;
     }
     Some(Source::new(&parts, &fs::read_to_string(path).unwrap()))
+}
+
+/// `tests.rs`, `…_tests.rs` and what lies in a directory of these names.
+fn is_test(path: &Path) -> bool {
+    let path = path.strip_prefix(src()).unwrap().with_extension("");
+    path.iter().any(|part| part.to_str().is_some_and(|part| part == "tests" || part.ends_with("_tests")))
 }
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
@@ -329,7 +335,7 @@ fn token_size(rest: &str, first: char) -> usize {
     if rest.starts_with("::") { 2 } else { first.len_utf8() }
 }
 
-/// Leaves out every item behind `#[cfg(test)]`.
+/// Leaves out every item behind `#[cfg(test)]`, and every `fn fuzz`.
 fn without_tests(tokens: &[String]) -> Vec<String> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::new();
@@ -337,6 +343,8 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
     while at < tokens.len() {
         if tokens[at..].iter().zip(MARK).filter(|(token, mark)| token == mark).count() == MARK.len() {
             at += MARK.len();
+            at += item_size(&tokens[at..]);
+        } else if tokens[at..].starts_with(&["fn".to_owned(), "fuzz".to_owned()]) {
             at += item_size(&tokens[at..]);
         } else {
             kept.push(tokens[at].clone());
@@ -439,7 +447,13 @@ mod the_rules_bite {
     fn a_shell_may_be_impure_and_a_pure_module_may_take_an_instant() {
         assert!(impurities(&Source::new(&["listener"], "std::time::Instant::now()")).is_empty());
         assert!(impurities(&Source::new(&["forward"], "fn f(now: std::time::Instant) {}")).is_empty());
-        let test = "#[cfg(test)] mod tests { fn f() { Instant::now(); } }";
-        assert!(impurities(&Source::new(&["forward"], test)).is_empty());
+        for outside in [
+            "#[cfg(test)] mod tests { fn f() { Instant::now(); } }",
+            "pub fn fuzz(data: &[u8]) { let now = [Instant::now()]; }",
+        ] {
+            assert!(impurities(&Source::new(&["forward"], outside)).is_empty());
+            let followed = format!("{outside} fn f() {{ Instant::now(); }}");
+            assert_eq!(impurities(&Source::new(&["forward"], &followed)).len(), 1);
+        }
     }
 }

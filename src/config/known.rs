@@ -2,7 +2,7 @@
 //! the same list with types and meanings; a test compares the two.
 
 use super::finding::{Finding, Severity};
-use super::raw::{Entry, Node};
+use super::raw::Node;
 use super::section::join;
 
 /// Keys as paths; `<…>` stands for any name. Behind each key of a service: the `proto`s that use it.
@@ -32,6 +32,9 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("services.<service>.http.global_flush_interval", HTTP),
     ("services.<service>.http.upstream_tls_verify", HTTP),
     ("services.<service>.http.upstream_ca_file", HTTP),
+    ("services.<service>.http.optimal", HTTP),
+    ("services.<service>.http.geoip_db", HTTP),
+    ("services.<service>.http.trusted_proxies", HTTP),
     ("services.<service>.http.routes.<route>.upstream", HTTP),
     ("services.<service>.http.routes.<route>.dialect", HTTP),
     ("services.<service>.http.routes.<route>.offer", HTTP),
@@ -80,8 +83,8 @@ const TLS: &[&str] = &["tcp", "http", "turn", "admin"];
 const ICE: &[&str] = &["udp", "tcp"];
 const HTTP: &[&str] = &["tcp", "http"];
 
-/// Warns of every key that is not known, or does nothing where it stands. Services of an unknown `proto` are skipped
-/// by the caller's filter.
+/// Warns of every key that is not known, or does nothing where it stands. A service of unknown `proto` is
+/// not looked into.
 pub(super) fn check(root: &Node, findings: &mut Vec<Finding>) {
     check_map(root, "", "", None, findings);
 }
@@ -90,7 +93,9 @@ fn check_map(node: &Node, path: &str, pattern: &str, proto: Option<&str>, findin
     for entry in node.entries() {
         let path = join(path, &entry.key);
         let Some(pattern) = known_child(pattern, &entry.key) else {
-            findings.push(unknown(entry, path, pattern));
+            let suggestion = if findings.len() < ENOUGH { nearest(&entry.key, pattern) } else { None };
+            let finding = Finding::new(Severity::Warning, Some(entry.at), path, "unknown key, ignored");
+            findings.push(Finding { help: suggestion, ..finding });
             continue;
         };
         let proto = match pattern.as_str() {
@@ -106,9 +111,15 @@ fn check_map(node: &Node, path: &str, pattern: &str, proto: Option<&str>, findin
             findings.push(Finding::new(Severity::Warning, Some(entry.at), path, message));
             continue;
         }
-        check_map(&entry.node, &path, &pattern, proto, findings);
+        // What stands below a key is its value, whatever it is; its reader judges it.
+        if !children(&pattern).is_empty() {
+            check_map(&entry.node, &path, &pattern, proto, findings);
+        }
     }
 }
+
+/// So many findings that nobody reads suggestions any more; bounds the time that a hostile file takes.
+const ENOUGH: usize = 200;
 
 /// The pattern of `key` below `pattern`, if it is known there.
 fn known_child(pattern: &str, key: &str) -> Option<String> {
@@ -142,18 +153,10 @@ fn serves(pattern: &str, proto: &str) -> bool {
         .any(|(_, protos)| protos.contains(&proto))
 }
 
-fn unknown(entry: &Entry, path: String, pattern: &str) -> Finding {
-    let finding = Finding::new(Severity::Warning, Some(entry.at), path, "unknown key, ignored");
-    match nearest(&entry.key, pattern) {
-        Some(suggestion) => finding.help(suggestion),
-        None => finding,
-    }
-}
-
 /// The known key that was most likely meant.
 fn nearest(key: &str, pattern: &str) -> Option<String> {
     let siblings = children(pattern);
-    if let Some(near) = closest(key, siblings.iter().copied()).filter(|near| is_near(key, near)) {
+    if let Some(near) = near(key, siblings.iter().copied()) {
         return Some(format!("did you mean `{near}`?"));
     }
     let elsewhere =
@@ -161,23 +164,34 @@ fn nearest(key: &str, pattern: &str) -> Option<String> {
     if let Some((known, _)) = KEYS.iter().find(elsewhere) {
         return Some(format!("did you mean `{known}`?"));
     }
-    let near = closest(key, siblings.iter().copied())?;
-    Some(format!("the nearest known key is `{near}`; known here: {}", siblings.join(", ")))
+    let closest = siblings.iter().max_by(|a, b| likeness(key, a).total_cmp(&likeness(key, b)))?;
+    Some(format!("the nearest known key is `{closest}`; known here: {}", siblings.join(", ")))
 }
 
-pub(super) fn closest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Cut, so that a hostile key of a megabyte costs nothing.
-    let word: String = word.chars().take(64).collect();
-    words.min_by_key(|known| strsim::damerau_levenshtein(&word, known))
+/// Of `words`, the one that is most like `word`, if it may have been meant.
+pub(super) fn near<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    words.filter(|known| is_near(word, known)).max_by(|a, b| likeness(word, a).total_cmp(&likeness(word, b)))
 }
 
-/// Few enough typing errors apart; a key that is spelled with more or fewer words counts as well.
-pub(super) fn is_near(word: &str, known: &str) -> bool {
-    let length = word.chars().count().min(64);
-    let allowed = (length.min(known.len()) / 3).max(1);
-    let word: String = word.chars().take(64).collect();
-    strsim::damerau_levenshtein(&word, known) <= allowed
+/// Few enough typing errors apart, or alike from the start on, or one a part of the other, as `ips` of `candidate_ips`.
+fn is_near(word: &str, known: &str) -> bool {
+    let word = cut(word);
+    let allowed = (word.chars().count().min(known.len()) / 3).max(1);
+    let is_part = word.len() >= 3 && (known.contains(&word) || word.contains(known));
+    is_part || strsim::damerau_levenshtein(&word, known) <= allowed || likeness(&word, known) >= ALIKE
 }
+
+fn likeness(word: &str, known: &str) -> f64 {
+    strsim::jaro_winkler(&cut(word), known)
+}
+
+/// A hostile key of a megabyte must cost nothing.
+fn cut(word: &str) -> String {
+    word.chars().take(64).collect()
+}
+
+/// `response_timeout` is this close to `response_header_timeout`.
+const ALIKE: f64 = 0.88;
 
 #[cfg(test)]
 mod tests {
@@ -212,7 +226,7 @@ mod tests {
         );
         assert_eq!(
             warnings("media: {quux: 1}"),
-            ["1:9 media.quux: unknown key, ignored (the nearest known key is `workers`; \
+            ["1:9 media.quux: unknown key, ignored (the nearest known key is `offload`; \
               known here: workers, backend_ports, socket_buffer, offload)"]
         );
     }

@@ -63,11 +63,31 @@ impl Config {
         let (config, mut findings) = mean(path, text, surroundings);
         findings.sort_by_key(|finding| (finding.severity != Severity::Error, finding.at));
         findings.dedup();
+        shorten(&mut findings);
         let fails = findings.iter().any(|finding| finding.severity == Severity::Error);
         match config.filter(|_| !fails) {
-            Some(config) => Ok(Loaded { config, warnings: findings, source }),
-            None => Err(ConfigError::Invalid(Box::new(Invalid { source, findings }))),
+            Some(mut config) => {
+                served::reduce(&mut config);
+                Ok(Loaded { config, warnings: findings, source })
+            }
+            None => {
+                // What is not served yet matters only once the file can be used.
+                findings.retain(|finding| finding.severity != Severity::Notice);
+                Err(ConfigError::Invalid(Box::new(Invalid { source, findings })))
+            }
         }
+    }
+}
+
+/// A person reads the first hundred; a file with more is not a configuration.
+const MOST_FINDINGS: usize = 100;
+
+fn shorten(findings: &mut Vec<Finding>) {
+    let more = findings.len().saturating_sub(MOST_FINDINGS);
+    if let (true, Some(last)) = (more > 0, findings.get(MOST_FINDINGS)) {
+        let rest = Finding::new(last.severity, None, "", format!("and {more} more"));
+        findings.truncate(MOST_FINDINGS);
+        findings.push(rest);
     }
 }
 
@@ -130,6 +150,11 @@ fn read(path: &Path) -> Result<String, ConfigError> {
             error.utf8_error().valid_up_to()
         ))
     })
+}
+
+/// Every key of the format, `<…>` for names; `docs/routes.md` describes them.
+pub fn known_keys() -> impl Iterator<Item = &'static str> {
+    known::KEYS.iter().map(|(key, _)| *key)
 }
 
 /// Body of a fuzz target: whatever the bytes are, loading them returns, and what it says can be shown.

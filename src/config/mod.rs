@@ -4,6 +4,7 @@
 //! sees a string that still needs parsing.
 
 mod addr;
+mod blocked_ports;
 mod durations;
 mod env;
 mod finding;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
-pub use load::{Loaded, Surroundings, fuzz};
+pub use load::{Loaded, Surroundings, fuzz, known_keys};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]

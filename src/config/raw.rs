@@ -6,8 +6,9 @@
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess};
+use serde_saphyr::Spanned;
+use serde_saphyr::budget::{Budget, BudgetBreach};
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
-use serde_saphyr::{Spanned, budget::Budget};
 
 use super::finding::{Finding, Position, Severity};
 
@@ -43,6 +44,14 @@ impl Node {
     pub(super) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// Entries of a list, none where this is no list.
+    pub(super) fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
             _ => &[],
         }
     }
@@ -109,6 +118,14 @@ fn syntax(error: &serde_saphyr::Error, source: &str) -> Finding {
     let message = match error.without_snippet() {
         serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("expected each key once, found {key:?} again")
+        }
+        serde_saphyr::Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
+            "expected one YAML document, found another one".into()
+        }
+        serde_saphyr::Error::Budget { .. } | serde_saphyr::Error::AliasReplayLimitExceeded { .. } => {
+            format!(
+                "expected at most {MAX_DEPTH} levels and {MAX_NODES} values, aliases expanded, found more"
+            )
         }
         other => {
             let text = other.render_with_formatter(&serde_saphyr::UserMessageFormatter);

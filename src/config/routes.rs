@@ -268,8 +268,7 @@ fn hint_at_group(
     }
     let mut names: Vec<&str> = inherited.groups.keys().copied().collect();
     names.sort_unstable();
-    let near = super::known::closest(&url.host, names.into_iter());
-    if let Some(near) = near.filter(|near| super::known::is_near(&url.host, near)) {
+    if let Some(near) = super::known::near(&url.host, names.into_iter()) {
         findings
             .warn(
                 item.node.at,

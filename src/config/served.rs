@@ -1,15 +1,16 @@
 //! \[pure\] What this version reads but does not serve yet. Using one of these says so once, in one line; when a
-//! feature comes, its line goes.
+//! feature comes, its line goes, and what [`reduce`] says of it.
 
 use super::finding::{Finding, Severity};
 use super::raw::{Entry, Node, Value};
 use super::section::{boolean, join};
+use super::{Config, DialectKind, ServiceKind};
 
 /// One feature that is not there yet.
 struct NotYet {
     /// Where it is asked for; `*` stands for any name.
     key: &'static str,
-    /// Only in services with one of these `proto`s; empty: in all.
+    /// Only in services with one of these `proto`s ([`SHARED`] counts as one); empty: in all.
     protos: &'static [&'static str],
     /// What asks for it.
     when: When,
@@ -32,18 +33,27 @@ enum When {
     NoRoutes,
 }
 
-const TCP_HTTP: &[&str] = &["tcp", "http"];
+/// `proto: tcp` with `enable_http: true`.
+const SHARED: &str = "tcp with http";
+/// Services that serve HTTP.
+const HTTP: &[&str] = &["http", SHARED];
 
 const NOT_YET: &[NotYet] = &[
     NotYet {
         key: "services.*.net.tls_crt_file",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "TLS is not served yet; this service listens plain only",
     },
     NotYet {
         key: "services.*.net.enable_ice",
         protos: &["tcp"],
+        when: When::True,
+        says: "ICE over TCP is not served yet; this service does not listen",
+    },
+    NotYet {
+        key: "services.*.net.enable_ice",
+        protos: &[SHARED],
         when: When::True,
         says: "ICE over TCP is not served yet; no TCP candidate is published",
     },
@@ -67,37 +77,37 @@ const NOT_YET: &[NotYet] = &[
     },
     NotYet {
         key: "services.*.http.rest",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::True,
         says: "REST registration is not served yet; /webrtc/… is routed like any path",
     },
     NotYet {
         key: "services.*.http.root",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "static files are not served yet; unrouted requests get 404",
     },
     NotYet {
         key: "services.*.http.flush_interval",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "no part of a response is ever held back in this version",
     },
     NotYet {
         key: "services.*.http.global_flush_interval",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "no part of a response is ever held back in this version",
     },
     NotYet {
         key: "services.*.http.upstream_tls_verify",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "https:// and wss:// upstreams are not served yet",
     },
     NotYet {
         key: "services.*.http.upstream_ca_file",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "https:// and wss:// upstreams are not served yet",
     },
@@ -109,81 +119,69 @@ const NOT_YET: &[NotYet] = &[
     },
     NotYet {
         key: "services.*.http.routes.*.upstream",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::TlsUrl,
         says: "https:// and wss:// upstreams are not served yet; requests to them get 502",
     },
     NotYet {
         key: "services.*.http.routes.*.icetcp",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::True,
         says: "backends are not reached over ICE-TCP yet; UDP is used",
     },
     NotYet {
         key: "services.*.http.routes.*.icedirect",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::True,
-        says: "the transparent mode is not served yet; this route is a half proxy",
+        says: "the transparent mode is not served yet; sessions of this route are half proxy",
     },
     NotYet {
         key: "services.*.http.routes.*.signalling",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "signalling is not served yet; this route is left out",
     },
     NotYet {
         key: "services.*.http.routes.*",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Dialect("ums"),
         says: "the dialect ums is not served yet; this route proxies without touching SDP",
     },
     NotYet {
         key: "services.*.http.routes.*",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Dialect("whip"),
         says: "the dialect whip is not served yet; this route proxies without touching SDP",
     },
     NotYet {
         key: "services.*.http.routes.*",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Dialect("json"),
         says: "the dialect json is not served yet; this route proxies without touching SDP",
     },
     NotYet {
         key: "services.*.http.optimal",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "applies to REST registration, which is not served yet",
     },
     NotYet {
         key: "services.*.http.geoip_db",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "applies to REST registration, which is not served yet",
     },
     NotYet {
-        key: "services.*.http.trusted_proxies",
-        protos: TCP_HTTP,
-        when: When::Given,
-        says: "no proxy is trusted yet; the peer address is the client",
-    },
-    NotYet {
         key: "services.*.optimal",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "applies to REST registration, which is not served yet",
     },
     NotYet {
         key: "services.*.geoip_db",
-        protos: TCP_HTTP,
+        protos: HTTP,
         when: When::Given,
         says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "services.*.trusted_proxies",
-        protos: TCP_HTTP,
-        when: When::Given,
-        says: "no proxy is trusted yet; the peer address is the client",
     },
     NotYet {
         key: "optimal",
@@ -197,12 +195,6 @@ const NOT_YET: &[NotYet] = &[
         when: When::Given,
         says: "applies to REST registration, which is not served yet",
     },
-    NotYet {
-        key: "trusted_proxies",
-        protos: &[],
-        when: When::Given,
-        says: "no proxy is trusted yet; the peer address is the client",
-    },
 ];
 
 /// One notice for every use of something that is not served yet, in file order.
@@ -210,12 +202,25 @@ pub(super) fn check(root: &Node, findings: &mut Vec<Finding>) {
     walk(root, "", &[], None, findings);
 }
 
+/// Makes the configuration what the notices say: a route does not claim what is not done.
+pub(super) fn reduce(config: &mut Config) {
+    let https = config.services.iter_mut().filter_map(|service| match &mut service.kind {
+        ServiceKind::Http(http) | ServiceKind::Tcp { http: Some(http), .. } => Some(http),
+        _ => None,
+    });
+    for route in https.flat_map(|http| &mut http.routes) {
+        route.dialect = route.dialect.take().filter(|dialect| *dialect == DialectKind::Janus);
+        route.ice_direct = false;
+        route.ice_tcp = false;
+    }
+}
+
 fn walk(node: &Node, path: &str, keys: &[&str], proto: Option<&str>, findings: &mut Vec<Finding>) {
     for entry in node.entries() {
         let path = join(path, &entry.key);
         let keys: Vec<&str> = keys.iter().copied().chain([entry.key.as_str()]).collect();
         let proto = match keys.as_slice() {
-            ["services", _] => entry.node.get("proto").and_then(Node::text),
+            ["services", _] => kind(&entry.node),
             _ => proto,
         };
         let asked_for = |feature: &&NotYet| {
@@ -228,6 +233,11 @@ fn walk(node: &Node, path: &str, keys: &[&str], proto: Option<&str>, findings: &
         }
         walk(&entry.node, &path, &keys, proto, findings);
     }
+}
+
+fn kind(service: &Node) -> Option<&str> {
+    let http = service.get("enable_http").and_then(Node::text).and_then(boolean) == Some(true);
+    service.get("proto").and_then(Node::text).map(|proto| if proto == "tcp" && http { SHARED } else { proto })
 }
 
 fn matches(pattern: &str, keys: &[&str]) -> bool {
@@ -264,4 +274,49 @@ impl When {
 fn is_tls(url: &str) -> bool {
     let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
     matches!(scheme.as_str(), "https" | "wss")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::known::KEYS;
+    use super::*;
+
+    #[test]
+    fn every_line_is_about_a_known_key() {
+        let known = |feature: &NotYet| {
+            let depth = feature.key.split('.').count();
+            KEYS.iter().any(|(key, _)| {
+                let keys: Vec<&str> = key.split('.').take(depth).collect();
+                keys.len() == depth && matches(feature.key, &keys)
+            })
+        };
+        let unknown: Vec<_> =
+            NOT_YET.iter().filter(|feature| !known(feature)).map(|feature| feature.key).collect();
+        assert_eq!(unknown, [""; 0]);
+    }
+
+    #[test]
+    fn a_dialect_is_named_by_its_key_or_by_the_route() {
+        let said = |route: &str| {
+            let text = format!("services: {{a: {{proto: http, http: {{routes: {{{route}}}}}}}}}");
+            let mut findings = Vec::new();
+            check(&super::super::raw::parse(&text).expect("reads"), &mut findings);
+            findings
+                .iter()
+                .map(|finding| finding.message.split(' ').nth(2).unwrap_or_default().to_owned())
+                .collect()
+        };
+        let none: [String; 0] = [];
+        for (route, expected) in [
+            ("whip: {}", &["whip".to_owned()][..]),
+            ("x: {dialect: whip}", &["whip".to_owned()]),
+            ("whip: {dialect: janus}", &none),
+            ("json: {}", &none),
+            ("x: {dialect: json}", &["json".to_owned()]),
+            ("janus: {}", &none),
+        ] {
+            let found: Vec<String> = said(route);
+            assert_eq!(found, expected, "{route}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::addr::{self, A_CANDIDATE_HOST, A_LISTEN_ADDRESS, A_PORT_RANGE};
+use super::blocked_ports;
 use super::durations::{A_DURATION, A_SIZE, duration, size};
 use super::known::EVERY;
 use super::raw::Node;
@@ -96,10 +97,8 @@ fn proto(section: &Section<'_>, findings: &mut Findings) -> Option<&'static str>
     if known.is_none() {
         let message = format!("unknown proto {text:?}, the service is skipped; expected {PROTOS}");
         let finding = findings.warn(item.node.at, &path, message);
-        let near = super::known::closest(text, EVERY.iter().copied());
-        finding.help = near
-            .filter(|near| super::known::is_near(text, near))
-            .map(|near| format!("did you mean `{near}`?"));
+        let near = super::known::near(text, EVERY.iter().copied());
+        finding.help = near.map(|near| format!("did you mean `{near}`?"));
     }
     known
 }
@@ -187,6 +186,13 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
                 .into(),
         );
     }
+    if let Some(port) = listen.map(|listen| listen.port()).filter(|port| blocked_ports::is_blocked(*port)) {
+        let path = super::section::join(&net.path, "addr");
+        let message = format!("browsers send no ICE to port {port}: it is on their list of blocked ports");
+        findings.warn(net.place("addr"), &path, message).help = Some(
+            "take another one, such as 443, 3478 or 6001; the list is the \"bad ports\" of the Fetch standard".into(),
+        );
+    }
     Some(Ice { candidate_ips })
 }
 
@@ -224,7 +230,8 @@ fn upstream_group(name: &str, section: &Section<'_>, findings: &mut Findings) ->
         Some(Item { node, .. }) if matches!(&node.value, super::raw::Value::List(list) if list.is_empty()) => {
             findings.error(node.at, &path, "expected at least one server, found none");
         }
-        Some(Item { node, .. }) if !servers.is_empty() => {
+        // Where a server could not be read, nothing is known about the group.
+        Some(Item { node, .. }) if node.items().len() == servers.len() => {
             let upgrades = servers.iter().filter(|server| server.scheme.is_websocket()).count();
             if upgrades == servers.len() {
                 findings.warn(node.at, &path, "no http:// or https:// server: every HTTP request gets 502");
@@ -239,18 +246,34 @@ fn upstream_group(name: &str, section: &Section<'_>, findings: &mut Findings) ->
 
 /// Two services cannot have one port; the second would fail to start.
 fn refuse_shared_addresses(services: &[Service], root: &Section<'_>, findings: &mut Findings) {
-    let mut owners: HashMap<(bool, SocketAddr), &str> = HashMap::new();
+    let mut owners: HashMap<(Transport, SocketAddr), &str> = HashMap::new();
     for service in services.iter().filter(|service| service.listen.port() != 0) {
-        let udp = matches!(service.kind, ServiceKind::Udp { .. });
-        if let Some(owner) = owners.insert((udp, service.listen), &service.name) {
+        let taken = transports(&service.kind).iter().find_map(|transport| {
+            let owner = *owners.entry((*transport, service.listen)).or_insert(&service.name);
+            (owner != &*service.name).then_some(owner)
+        });
+        if let Some(owner) = taken {
             let net = root.node.get("services").and_then(|s| s.get(&service.name)).and_then(|s| s.get("net"));
             let at = net.and_then(|net| net.get("addr")).map_or(root.at, |addr| addr.at);
-            let message = format!(
-                "expected an address of its own, found \"{}\", which services.{owner} has",
-                service.listen
-            );
+            let listen = service.listen;
+            let message =
+                format!("expected an address of its own, found \"{listen}\", which services.{owner} has");
             findings.error(at, &format!("services.{}.net.addr", service.name), message);
         }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+fn transports(kind: &ServiceKind) -> &'static [Transport] {
+    match kind {
+        ServiceKind::Udp { .. } => &[Transport::Udp],
+        ServiceKind::Turn => &[Transport::Udp, Transport::Tcp],
+        _ => &[Transport::Tcp],
     }
 }
 
@@ -262,7 +285,9 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         offload: true,
     };
     if let Some(section) = root.section(findings, "media") {
-        media.workers = at_least_one(&section, findings, "workers", media.workers);
+        let workers = |text: &str| addr::number(text).filter(|count| (1..=MAX_WORKERS).contains(count));
+        let expected = "a whole number from 1 to 1024";
+        media.workers = section.read(findings, "workers", expected, workers).unwrap_or(media.workers);
         if let Some(ports) = section.read(findings, "backend_ports", A_PORT_RANGE, addr::ports) {
             media.backend_ports = ports;
         }
@@ -272,6 +297,9 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
     }
     media
 }
+
+/// More packet threads than any machine has cores for would only be a slip of the pen.
+const MAX_WORKERS: usize = 1024;
 
 fn limits(root: &Section<'_>, findings: &mut Findings) -> Limits {
     let mut limits = Limits::default();

@@ -255,7 +255,8 @@ impl Forwarder {
     fn session_timeout(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
         if session.armed.is_none_or(|at| at > now) {
-            return self.rearm(key);
+            // Outdated: the session has set another timer since.
+            return;
         }
         session.armed = None;
         let (mut probes, mut gone) = (Vec::new(), Vec::new());
@@ -307,8 +308,7 @@ impl Forwarder {
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
         let Some(wanted) = session.next_deadline() else { return };
         if session.armed.is_none_or(|armed| wanted < armed) {
-            session.armed = Some(wanted);
-            self.timers.set(wanted, TimerKey::Session(key));
+            session.armed = Some(self.timers.set(wanted, TimerKey::Session(key)));
         }
     }
 

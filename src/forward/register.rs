@@ -67,7 +67,7 @@ impl Forwarder {
         entry.registrations.push(registration.clone());
         match entry.here {
             Some(key) => self.restart(now, key, registration),
-            None => self.timers.set(now + REGISTRATION_TIMEOUT, TimerKey::Registration(id)),
+            None => self.remind(now + REGISTRATION_TIMEOUT, id),
         }
     }
 
@@ -127,9 +127,13 @@ impl Forwarder {
         }
         let due = known.since + REGISTRATION_TIMEOUT;
         if due > now {
-            return self.timers.set(due, TimerKey::Registration(id));
+            return self.remind(due, id);
         }
         self.forget_unclaimed(now, id, EndReason::NeverConnected);
+    }
+
+    fn remind(&mut self, at: Instant, id: SessionId) {
+        self.timers.set(at, TimerKey::Registration(id));
     }
 
     fn forget_unclaimed(&mut self, now: Instant, id: SessionId, reason: EndReason) {

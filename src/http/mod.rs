@@ -1,1 +1,24 @@
-//! (being built)
+//! \[shell\] HTTP: server, reverse proxy and WebSocket proxy.
+//!
+//! A request walks `server` → `proxy` (route → request dialect → upstream choice → headers → send → response dialect), an
+//! upgrade goes on to `websocket` and `ws_relay`. What a message means is decided in [`crate::dialect`], where a request
+//! goes in [`crate::route`]; nothing here knows SDP or ICE.
+
+mod answer;
+mod body;
+mod coding;
+mod conversation;
+mod dial;
+mod forwarded;
+mod headers;
+mod proxy;
+mod server;
+mod service;
+mod upstream;
+mod websocket;
+mod ws_frame;
+mod ws_relay;
+
+pub use forwarded::{Arrival, TlsFacts, client_ip};
+pub use server::{ConnectionCap, Phase, serve, serve_connection};
+pub use service::{DialectBuilder, HttpService, ServiceError};

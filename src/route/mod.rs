@@ -1,1 +1,146 @@
-//! (being built)
+//! \[pure\] Which route a request takes, which server of the route, and what path is asked for there (xrtc.md §2).
+//!
+//! Decides from the request line and headers alone. Never opens a connection, never keeps per-request state, never
+//! draws randomness: the caller brings the random number.
+
+mod balance;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+
+pub use balance::{Balancer, RequestKind};
+
+use crate::config::{Http, PathRule, Route, ServerUrl};
+
+/// What of a request decides its route.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// The `Host` header as sent, port included.
+    pub host: Option<&'a str>,
+    /// The raw path, without query.
+    pub path: &'a str,
+    /// The subprotocols a WebSocket upgrade offers; empty for every other request.
+    pub ws_protocols: &'a [&'a str],
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The `Host` is not the `servername` of this service: 421.
+    Misdirected,
+    /// No route takes it.
+    Unrouted,
+    /// This route takes it.
+    Routed(Chosen),
+}
+
+/// A chosen route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Index into the service's routes.
+    pub route: usize,
+    /// Index of the longest of the route's `paths` that matches, if any does.
+    rule: Option<usize>,
+}
+
+/// The routing rules of one HTTP service.
+#[derive(Debug)]
+pub struct RouteTable {
+    servername: Option<String>,
+    routes: Vec<Rules>,
+}
+
+#[derive(Debug)]
+struct Rules {
+    hosts: Vec<String>,
+    ws_protocols: Vec<String>,
+    paths: Vec<PathRule>,
+}
+
+impl RouteTable {
+    /// The rules of `http`, in file order.
+    pub fn new(http: &Http) -> Self {
+        RouteTable {
+            servername: http.servername.as_deref().map(bare_host),
+            routes: http.routes.iter().map(Rules::new).collect(),
+        }
+    }
+
+    /// Chooses by hosts, then subprotocols, then paths; the first kind that matches decides.
+    pub fn choose(&self, asked: &Asked<'_>) -> Choice {
+        let host = asked.host.map(bare_host);
+        if self.servername.is_some() && self.servername != host {
+            return Choice::Misdirected;
+        }
+        let route = self
+            .by_host(host.as_deref())
+            .or_else(|| self.by_ws_protocol(asked.ws_protocols))
+            .or_else(|| self.by_path(asked.path));
+        match route {
+            Some(route) => Choice::Routed(Chosen { route, rule: self.routes[route].longest(asked.path) }),
+            None => Choice::Unrouted,
+        }
+    }
+
+    /// Path and query to ask `server` for.
+    pub fn target(&self, chosen: Chosen, server: &ServerUrl, path: &str, query: Option<&str>) -> String {
+        let rules = self.routes.get(chosen.route);
+        let rule = chosen.rule.and_then(|rule| rules?.paths.get(rule));
+        rewrite::target(server, rule, path, query)
+    }
+
+    fn by_host(&self, host: Option<&str>) -> Option<usize> {
+        let host = host?;
+        self.routes.iter().position(|route| route.hosts.iter().any(|own| own == host))
+    }
+
+    fn by_ws_protocol(&self, offered: &[&str]) -> Option<usize> {
+        self.routes
+            .iter()
+            .position(|route| route.ws_protocols.iter().any(|own| offered.contains(&own.as_str())))
+    }
+
+    /// The longest matching prefix; among equals the first in the file.
+    fn by_path(&self, path: &str) -> Option<usize> {
+        let mut best: Option<(usize, usize)> = None;
+        for (route, rules) in self.routes.iter().enumerate() {
+            let Some(rule) = rules.longest(path) else { continue };
+            let length = rules.paths[rule].prefix.len();
+            if best.is_none_or(|(_, longest)| length > longest) {
+                best = Some((route, length));
+            }
+        }
+        best.map(|(route, _)| route)
+    }
+}
+
+impl Rules {
+    fn new(route: &Route) -> Self {
+        Rules {
+            hosts: route.hosts.iter().map(|host| bare_host(host)).collect(),
+            ws_protocols: route.ws_protocols.clone(),
+            paths: route.paths.clone(),
+        }
+    }
+
+    fn longest(&self, path: &str) -> Option<usize> {
+        let mut best: Option<usize> = None;
+        for (at, rule) in self.paths.iter().enumerate() {
+            let longer = best.is_none_or(|best| rule.prefix.len() > self.paths[best].prefix.len());
+            if longer && path.starts_with(&rule.prefix) {
+                best = Some(at);
+            }
+        }
+        best
+    }
+}
+
+/// A `Host` without port, brackets and root dot, in lower case.
+fn bare_host(host: &str) -> String {
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split_once(']').map_or(v6, |(address, _)| address),
+        None if host.matches(':').count() == 1 => host.split_once(':').map_or(host, |(name, _)| name),
+        None => host,
+    };
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}

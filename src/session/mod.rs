@@ -68,7 +68,7 @@ pub struct Session {
     pub traffic: Traffic,
     /// When it was registered.
     pub registered: Instant,
-    /// The deadline the timer wheel knows.
+    /// When the timer wheel wakes this session.
     pub armed: Option<Instant>,
     /// Both legs of some generation were complete once.
     pub connected: bool,

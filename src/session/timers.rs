@@ -27,12 +27,15 @@ impl<K> Wheel<K> {
         Wheel { start, cursor: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect(), occupied: [0; WORDS] }
     }
 
-    /// Wakes `key` at `at`, or a little later; at the horizon where `at` is further away.
-    pub fn set(&mut self, at: Instant, key: K) {
+    /// Wakes `key` at `at`, or a little later; at the horizon where `at` is further away. Returns when it will be, so
+    /// that whoever is woken can tell its own timer from an outdated one.
+    pub fn set(&mut self, at: Instant, key: K) -> Instant {
         let wanted = self.slot_at(at) + 1;
-        let slot = wanted.clamp(self.cursor, self.cursor + SLOTS as u64 - 1) as usize % SLOTS;
+        let serial = wanted.clamp(self.cursor, self.cursor + SLOTS as u64 - 1);
+        let slot = serial as usize % SLOTS;
         self.slots[slot].push(key);
         self.occupied[slot / 64] |= 1 << (slot % 64);
+        self.time_of(serial)
     }
 
     /// Takes every key whose time has come into `due`, earliest slot first.
@@ -58,7 +61,11 @@ impl<K> Wheel<K> {
     /// When [`Wheel::fire`] has something to do next.
     pub fn next(&self) -> Option<Instant> {
         let slot = self.cursor + self.next_occupied()?;
-        Some(self.start + SLOT * u32::try_from(slot).unwrap_or(u32::MAX))
+        Some(self.time_of(slot))
+    }
+
+    fn time_of(&self, slot: u64) -> Instant {
+        self.start + Duration::from_millis(slot * SLOT.as_millis() as u64)
     }
 
     fn slot_at(&self, at: Instant) -> u64 {
@@ -133,8 +140,9 @@ mod tests {
     fn a_deadline_beyond_the_horizon_fires_at_the_horizon() {
         let start = Instant::now();
         let mut wheel = Wheel::new(start);
-        wheel.set(start + Duration::from_secs(3600), 1);
+        let told = wheel.set(start + Duration::from_secs(3600), 1);
         let next = wheel.next().expect("a timer is set");
+        assert_eq!(told, next);
         assert!(next <= start + Duration::from_secs(11));
         let mut due = Vec::new();
         wheel.fire(start + Duration::from_secs(20), &mut due);

@@ -1,1 +1,0 @@
-//! Builds every part from the configuration, connects them, and ends them in order.

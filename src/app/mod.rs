@@ -1,0 +1,144 @@
+//! Builds every part from the configuration, connects them, and ends them in order. The one place that knows all parts.
+
+mod journal;
+mod shutdown;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::config::report::Report;
+use crate::config::resolve::{self, Candidate};
+use crate::config::{Config, ServiceKind};
+use crate::http::{self, ConnectionCap, HttpService, Phase, ServiceError};
+use crate::listener::{ListenError, PacketSide};
+use crate::session::registration::SessionSink;
+use crate::telemetry;
+use journal::Journal;
+
+/// Why the edge did not start. Every variant names the service or setting at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `XRTC_LOG` cannot be read.
+    #[error(transparent)]
+    Log(#[from] telemetry::BadFilter),
+    /// The UDP side.
+    #[error(transparent)]
+    Packets(#[from] ListenError),
+    /// An HTTP listener.
+    #[error("services.{service}.net.addr: cannot listen on {addr}: {source}")]
+    Http {
+        /// Its name.
+        service: Arc<str>,
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A route cannot be served.
+    #[error("services.{service}.http.routes: {source}")]
+    Service {
+        /// Its name.
+        service: Arc<str>,
+        /// Why.
+        source: ServiceError,
+    },
+    /// The operating system gives no threads or signals.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs the edge until it is told to stop; see [`shutdown`] for how it ends.
+pub fn run(config: &Config, candidates: &[Candidate]) -> Result<(), StartError> {
+    telemetry::start_logging()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("xrtc").enable_all().build()?;
+    let done = runtime.block_on(serve(config, candidates));
+    // Whatever still waits for an upstream must not hold up the end.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartError> {
+    let signals = shutdown::Signals::listen()?;
+    let (events, journal_queue) = mpsc::unbounded_channel();
+    let packets = PacketSide::start(&udp_listeners(config), &config.media, config.limits.sessions, events)?;
+    let (phase, watch_phase) = watch::channel(Phase::Serving);
+    let sink: Arc<dyn SessionSink> = Arc::new(journal::AnnouncingSink::new(packets.clone()));
+    let mut tasks = JoinSet::new();
+    let services = start_http(config, candidates, &sink, &watch_phase, &mut tasks).await?;
+    let journal = Journal::new(journal_queue, packets.clone(), services);
+    let journal = tokio::spawn(journal.keep());
+    announce(config, candidates);
+
+    shutdown::Shutdown { signals, phase, packets: packets.clone(), drain_timeout: config.drain_timeout }
+        .run()
+        .await;
+    while tasks.join_next().await.is_some() {}
+    // Joining threads blocks, for the milliseconds that they take to end their sessions.
+    let stopped = packets.clone();
+    let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;
+    // The journal ends with the last worker; a second is for one that hangs.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), journal).await;
+    journal::sum_up(&packets.counters());
+    Ok(())
+}
+
+/// Addresses of the services that carry ICE over UDP, in file order.
+fn udp_listeners(config: &Config) -> Vec<SocketAddr> {
+    config
+        .services
+        .iter()
+        .filter(|service| matches!(service.kind, ServiceKind::Udp { ice: Some(_) }))
+        .map(|service| service.listen)
+        .collect()
+}
+
+async fn start_http(
+    config: &Config,
+    candidates: &[Candidate],
+    sink: &Arc<dyn SessionSink>,
+    phase: &watch::Receiver<Phase>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Vec<Arc<HttpService>>, StartError> {
+    let edge_candidates = resolve::lines(candidates);
+    let cap = ConnectionCap::new(config.limits.http_connections);
+    let mut services = Vec::new();
+    for service in &config.services {
+        let (ServiceKind::Http(settings) | ServiceKind::Tcp { http: Some(settings), .. }) = &service.kind
+        else {
+            continue;
+        };
+        let built = HttpService::with_dialects(
+            settings,
+            &config.upstreams,
+            &config.limits,
+            &edge_candidates,
+            sink,
+            &crate::dialect::build,
+        )
+        .map_err(|source| StartError::Service { service: service.name.clone(), source })?;
+        let listener = TcpListener::bind(service.listen).await.map_err(|source| StartError::Http {
+            service: service.name.clone(),
+            addr: service.listen,
+            source,
+        })?;
+        let built = Arc::new(built);
+        tasks.spawn(http::serve(listener, built.clone(), cap.clone(), phase.clone()));
+        let (swept, swept_phase) = (built.clone(), phase.clone());
+        tasks.spawn(async move { swept.sweep(swept_phase).await });
+        services.push(built);
+    }
+    Ok(services)
+}
+
+/// A few lines: what listens, what is advertised, where it forwards.
+fn announce(config: &Config, candidates: &[Candidate]) {
+    info!(version = env!("CARGO_PKG_VERSION"), file = %config.file.display(), workers = config.media.workers, "xrtc starts");
+    for line in Report::new(config, candidates).to_string().lines().filter(|line| !line.trim().is_empty()) {
+        info!("{line}");
+    }
+}

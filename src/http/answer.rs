@@ -1,0 +1,138 @@
+//! What the edge itself answers, and whose fault it says it was (xrtc.md §2, §5).
+//!
+//! Upstream down or talking nonsense: 502, silent: 504; the client's mistake: 4xx; ours: 500. Every answer of the edge
+//! may be read by scripts of any origin, so that an application can show the reason.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
+use hyper::{Response, StatusCode};
+
+use super::body::Body;
+use super::coding::CodingError;
+
+/// Why a request gets an answer of the edge instead of the upstream's.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("no route takes this path")]
+    Unrouted,
+    #[error("this service has another name")]
+    Misdirected,
+    #[error("{0}")]
+    Malformed(&'static str),
+    #[error("request: {0}")]
+    Coding(CodingError),
+    #[error("request body is larger than {0} bytes")]
+    RequestTooLarge(usize),
+    #[error("request body did not arrive within {0:?}")]
+    RequestSlow(Duration),
+    #[error("request body broke off")]
+    RequestCut,
+    #[error("{reason}")]
+    Refused { reason: String, body: Vec<u8> },
+    #[error("upstream group {group} has no server for {kind}")]
+    NoServer { group: String, kind: &'static str },
+    #[error("upstream {server}: {reason}")]
+    Upstream { server: String, reason: String },
+    #[error("upstream {server}: no response header within {limit:?}")]
+    UpstreamSlow { server: String, limit: Duration },
+    #[error("the edge cannot build a request for {0}")]
+    Internal(String),
+}
+
+impl Fault {
+    fn status(&self) -> StatusCode {
+        match self {
+            Fault::Unrouted => StatusCode::NOT_FOUND,
+            Fault::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Fault::Coding(CodingError::TooLarge(_)) | Fault::RequestTooLarge(_) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Fault::Malformed(_) | Fault::Coding(_) | Fault::RequestCut | Fault::Refused { .. } => {
+                StatusCode::BAD_REQUEST
+            }
+            Fault::RequestSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Fault::NoServer { .. } | Fault::Upstream { .. } => StatusCode::BAD_GATEWAY,
+            Fault::UpstreamSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Fault::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The answer: the dialect's own error where it has one, nothing for 404, else `{"status":"<reason>"}`.
+    pub(super) fn into_response(self) -> Response<Body> {
+        let status = self.status();
+        let body = match self {
+            Fault::Unrouted => return own(status, None),
+            Fault::Refused { body, .. } if !body.is_empty() => body,
+            other => serde_json::json!({ "status": other.to_string() }).to_string().into_bytes(),
+        };
+        own(status, Some(body))
+    }
+}
+
+/// 200 with a JSON body that a dialect wrote.
+pub(super) fn json(body: Vec<u8>) -> Response<Body> {
+    own(StatusCode::OK, Some(body))
+}
+
+/// 200 without a body.
+pub(super) fn empty() -> Response<Body> {
+    own(StatusCode::OK, None)
+}
+
+/// Headers that let scripts of any origin read an answer of the edge (xrtc.md §5).
+fn allow_any_origin(headers: &mut HeaderMap) {
+    const ALLOWED: &str = "Content-Type, Content-Range, Content-Disposition, Content-Description";
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED));
+}
+
+fn own(status: StatusCode, json: Option<Vec<u8>>) -> Response<Body> {
+    let is_json = json.is_some();
+    let body = match json {
+        Some(json) => Full::new(Bytes::from(json)).map_err(|never| match never {}).boxed_unsync(),
+        None => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    allow_any_origin(response.headers_mut());
+    if is_json {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_says_whose_it_was_in_valid_json() {
+        let server = "127.0.0.1:8088".to_owned();
+        for (fault, status, body) in [
+            (Fault::Unrouted, 404, ""),
+            (Fault::Misdirected, 421, r#"{"status":"this service has another name"}"#),
+            (
+                Fault::Upstream { server, reason: "said \"no\"".to_owned() },
+                502,
+                r#"{"status":"upstream 127.0.0.1:8088: said \"no\""}"#,
+            ),
+            (Fault::Refused { reason: "bad".to_owned(), body: b"{\"x\":1}".to_vec() }, 400, r#"{"x":1}"#),
+            (Fault::Refused { reason: "bad".to_owned(), body: Vec::new() }, 400, r#"{"status":"bad"}"#),
+            (
+                Fault::Coding(CodingError::TooLarge(5)),
+                413,
+                r#"{"status":"request: body is larger than 5 bytes when decoded"}"#,
+            ),
+        ] {
+            let response = fault.into_response();
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
+        }
+    }
+}

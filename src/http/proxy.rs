@@ -1,0 +1,326 @@
+//! A request through the edge, in the order of its phases:
+//! route → request dialect → upstream choice → headers → send → response dialect → client.
+//!
+//! Bodies stream in both directions unless the route's dialect must read them; then they are read whole up to a limit.
+//! Dropping the returned future drops the request to the upstream: a client that leaves takes its request along.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
+    HeaderValue, TRANSFER_ENCODING,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, Version};
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::answer::{self, Fault};
+use super::body::{self, Body, ReadError};
+use super::coding;
+use super::conversation::Conversation;
+use super::forwarded::{Arrival, request_id, set_forwarded};
+use super::headers::{is_websocket_upgrade, offered_protocols, remove_hop_by_hop};
+use super::server::ClientConnection;
+use super::service::{HttpService, ServedRoute};
+use super::upstream::{self, Outgoing, OutgoingBody};
+use super::websocket;
+use crate::config::ServerUrl;
+use crate::dialect::{Carrier, Message, Side, Verdict};
+use crate::route::{Asked, Choice, Chosen, RequestKind};
+
+/// A client has this long to send a body that a dialect reads: 1 MiB on a line of 300 kbit/s.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is read and dropped of a body that was refused, so that its sender comes to read the answer.
+const DISCARD_LIMIT: usize = 16 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers one request.
+pub(super) async fn respond(
+    service: &Arc<HttpService>,
+    client: &Arc<ClientConnection>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let started = Instant::now();
+    let method = request.method().clone();
+    // The query may hold tokens.
+    let path = request.uri().path().to_owned();
+    let mut trace = Trace::default();
+    let outcome = phases(service, client, request, &mut trace).await;
+    let (response, fault) = match outcome {
+        Ok(response) => (response, None),
+        Err(fault) => {
+            let text = fault.to_string();
+            (fault.into_response(), Some(text))
+        }
+    };
+    debug!(
+        peer = %client.arrival.peer,
+        %method,
+        path,
+        route = trace.route.as_deref(),
+        upstream = trace.upstream,
+        status = response.status().as_u16(),
+        millis = started.elapsed().as_millis(),
+        fault,
+        "request"
+    );
+    response
+}
+
+/// What the log line of a request says beyond its request and status.
+#[derive(Default)]
+struct Trace {
+    route: Option<Arc<str>>,
+    upstream: Option<String>,
+}
+
+async fn phases(
+    service: &Arc<HttpService>,
+    client: &Arc<ClientConnection>,
+    request: Request<Incoming>,
+    trace: &mut Trace,
+) -> Result<Response<Body>, Fault> {
+    check(&request)?;
+    let (chosen, route) = match find_route(service, &request) {
+        Ok(found) => found,
+        Err(Fault::Unrouted) if request.method() == Method::OPTIONS => return Ok(answer::empty()),
+        Err(fault) => return Err(fault),
+    };
+    trace.route = Some(route.name.clone());
+    if is_websocket_upgrade(&request) {
+        let server = service.server(route, RequestKind::WebSocket)?;
+        trace.upstream = Some(upstream::name(&server));
+        return websocket::upgrade(service, client, route, chosen, &server, request).await;
+    }
+
+    let asked = AskedFor { method: request.method().clone(), path: request.uri().path().to_owned() };
+    let (head, body) = match ask_dialect(service, route, &asked, request).await? {
+        Decided::SendOn(head, body) => (head, body),
+        Decided::Answer(response) => return Ok(response),
+    };
+    let server = service.server(route, RequestKind::Http)?;
+    trace.upstream = Some(upstream::name(&server));
+    let (head, target) = outgoing_head(service, &client.arrival, route, chosen, &server, head);
+    let response = service.upstreams.send(&server, &target, Outgoing { head, body }).await?;
+    returning(service, route, &asked, &server, response).await
+}
+
+/// The request line as the client sent it, for the response's turn.
+struct AskedFor {
+    method: Method,
+    path: String,
+}
+
+/// What the edge never passes on.
+fn check(request: &Request<Incoming>) -> Result<(), Fault> {
+    // RFC 9112 §3.2: whoever sends two wants two servers to disagree about the target.
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Err(Fault::Malformed("a request has exactly one Host"));
+    }
+    if request.method() == Method::CONNECT {
+        return Err(Fault::Malformed("this is no forward proxy"));
+    }
+    Ok(())
+}
+
+fn find_route<'a>(
+    service: &'a HttpService,
+    request: &Request<Incoming>,
+) -> Result<(Chosen, &'a ServedRoute), Fault> {
+    let headers = request.headers();
+    let protocols = if is_websocket_upgrade(request) { offered_protocols(headers) } else { Vec::new() };
+    // In absolute form the target's authority is the host (RFC 9112 §3.2.2).
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let host = authority.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok()));
+    let asked = Asked { host, path: request.uri().path(), ws_protocols: &protocols };
+    match service.table.choose(&asked) {
+        Choice::Misdirected => Err(Fault::Misdirected),
+        Choice::Unrouted => Err(Fault::Unrouted),
+        Choice::Routed(chosen) => {
+            service.route(chosen.route).map(|route| (chosen, route)).ok_or(Fault::Unrouted)
+        }
+    }
+}
+
+enum Decided {
+    SendOn(Parts, OutgoingBody),
+    Answer(Response<Body>),
+}
+
+/// Lets the route's dialect decide over the request, where it wants to.
+async fn ask_dialect(
+    service: &HttpService,
+    route: &ServedRoute,
+    asked: &AskedFor,
+    request: Request<Incoming>,
+) -> Result<Decided, Fault> {
+    let (mut head, mut incoming) = request.into_parts();
+    let reader = route.conversation.as_deref();
+    let Some(conversation) = reader.filter(|c| c.reads_request(asked.method.as_str(), &asked.path)) else {
+        let body = match incoming.is_end_stream() {
+            true => OutgoingBody::Whole(Bytes::new()),
+            false => OutgoingBody::Streamed(body::streamed(incoming)),
+        };
+        return Ok(Decided::SendOn(head, body));
+    };
+
+    let sent = read_request(&mut incoming, service.body_limit).await?;
+    let decoded = decode(&head.headers, &sent, service.body_limit).map_err(Fault::Coding)?;
+    match speak(conversation, Side::Client, asked, decoded.as_deref().unwrap_or(&sent)) {
+        Verdict::Pass => {
+            set_length(&mut head.headers, sent.len());
+            Ok(Decided::SendOn(head, OutgoingBody::Whole(sent)))
+        }
+        Verdict::Replace(replacement) => {
+            replaced(&mut head.headers, replacement.len());
+            Ok(Decided::SendOn(head, OutgoingBody::Whole(replacement.into())))
+        }
+        Verdict::Answer(body) => Ok(Decided::Answer(answer::json(body))),
+        Verdict::Swallow => Ok(Decided::Answer(answer::empty())),
+        Verdict::Refuse { reason, body } => Err(Fault::Refused { reason, body }),
+    }
+}
+
+async fn read_request(incoming: &mut Incoming, limit: usize) -> Result<Bytes, Fault> {
+    match timeout(BODY_TIMEOUT, body::read_whole(incoming, limit)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(ReadError::Cut)) => Err(Fault::RequestCut),
+        Ok(Err(ReadError::TooLarge)) => {
+            let _ = timeout(DISCARD_TIMEOUT, body::discard(incoming, DISCARD_LIMIT)).await;
+            Err(Fault::RequestTooLarge(limit))
+        }
+        Err(_) => Err(Fault::RequestSlow(BODY_TIMEOUT)),
+    }
+}
+
+/// The head as the upstream gets it, and the target to ask for.
+pub(super) fn outgoing_head(
+    service: &HttpService,
+    arrival: &Arrival,
+    route: &ServedRoute,
+    chosen: Chosen,
+    server: &ServerUrl,
+    mut head: Parts,
+) -> (Parts, String) {
+    let target = service.table.target(chosen, server, head.uri.path(), head.uri.query());
+    let headers = &mut head.headers;
+    if let Some(authority) = head.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(HOST, host);
+    }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // Only one of the two frames the body (RFC 9112 §6.3); the chunks are written anew.
+        headers.remove(CONTENT_LENGTH);
+    }
+    remove_hop_by_hop(headers);
+    // The edge itself has told the client to continue by reading the body.
+    headers.remove(EXPECT);
+    if route.conversation.is_some() {
+        headers.remove(ACCEPT_ENCODING);
+    }
+    set_forwarded(headers, arrival, &service.trusted_proxies, || request_id(rand::random()));
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    (head, target)
+}
+
+/// Lets the route's dialect decide over the response, where it wants to, and gives it to the client.
+async fn returning(
+    service: &HttpService,
+    route: &ServedRoute,
+    asked: &AskedFor,
+    server: &ServerUrl,
+    response: Response<Incoming>,
+) -> Result<Response<Body>, Fault> {
+    let (mut head, mut incoming) = response.into_parts();
+    remove_hop_by_hop(&mut head.headers);
+    head.version = Version::HTTP_11;
+    let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let (method, status) = (asked.method.as_str(), head.status.as_u16());
+    let reader = route.conversation.as_deref();
+    let reader = reader.filter(|_| asked.method != Method::HEAD && !incoming.is_end_stream());
+    let Some(conversation) = reader.filter(|c| c.reads_response(method, &asked.path, status, content_type))
+    else {
+        return Ok(Response::from_parts(head, body::streamed(incoming)));
+    };
+
+    let upstream_fault = |reason: String| Fault::Upstream { server: upstream::name(server), reason };
+    let sent = match timeout(
+        service.upstreams.patience(),
+        body::read_whole(&mut incoming, service.body_limit),
+    )
+    .await
+    {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(ReadError::Cut)) => return Err(upstream_fault("broke off its answer".to_owned())),
+        Ok(Err(ReadError::TooLarge)) => {
+            return Err(upstream_fault(format!("answer is larger than {} bytes", service.body_limit)));
+        }
+        Err(_) => {
+            let limit = service.upstreams.patience();
+            return Err(Fault::UpstreamSlow { server: upstream::name(server), limit });
+        }
+    };
+    let decoded =
+        decode(&head.headers, &sent, service.body_limit).map_err(|why| upstream_fault(why.to_string()))?;
+    let plain = match decoded {
+        Some(decoded) => {
+            head.headers.remove(CONTENT_ENCODING);
+            Bytes::from(decoded)
+        }
+        None => sent,
+    };
+    match speak(conversation, Side::Backend, asked, &plain) {
+        Verdict::Pass => {
+            set_length(&mut head.headers, plain.len());
+            Ok(Response::from_parts(head, body::whole(plain)))
+        }
+        Verdict::Replace(replacement) => {
+            replaced(&mut head.headers, replacement.len());
+            Ok(Response::from_parts(head, body::whole(replacement.into())))
+        }
+        Verdict::Refuse { reason, .. } => {
+            warn!(route = %route.name, upstream = upstream::name(server), reason, "response refused");
+            Err(upstream_fault(reason))
+        }
+        // A response has no way back to its sender, and its request must be answered with something.
+        Verdict::Answer(_) | Verdict::Swallow => Ok(answer::empty()),
+    }
+}
+
+fn speak(conversation: &Conversation, from: Side, asked: &AskedFor, body: &[u8]) -> Verdict {
+    let carrier = Carrier::Rest { method: asked.method.as_str(), path: &asked.path };
+    conversation.handle(Message { from, carrier, body })
+}
+
+/// The body without its content coding, where it has one.
+fn decode(headers: &HeaderMap, body: &[u8], limit: usize) -> Result<Option<Vec<u8>>, coding::CodingError> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).into_iter();
+    let Some(first) = codings.next() else { return Ok(None) };
+    match (first.to_str(), codings.next()) {
+        (Ok(label), None) => coding::decode(label, body, limit),
+        _ => Err(coding::CodingError::Unknown("several or unreadable ones".to_owned())),
+    }
+}
+
+/// Makes the headers fit a body that took the place of another one.
+fn replaced(headers: &mut HeaderMap, length: usize) {
+    const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
+    for digest in DIGESTS {
+        headers.remove(HeaderName::from_static(digest));
+    }
+    headers.remove(CONTENT_ENCODING);
+    set_length(headers, length);
+}
+
+fn set_length(headers: &mut HeaderMap, length: usize) {
+    headers.remove(TRANSFER_ENCODING);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+}

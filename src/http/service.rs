@@ -1,0 +1,202 @@
+//! One HTTP service as configured: its routes, their dialects and upstreams. Holds state, decides nothing about single
+//! requests; `proxy` does.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::answer::Fault;
+use super::conversation::Conversation;
+use super::server::Phase;
+use super::upstream::Upstreams;
+use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, UpstreamGroup};
+use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, Settings};
+use crate::route::{Balancer, RequestKind, RouteTable};
+use crate::session::registration::{EndReason, Mode, SessionId, SessionSink};
+
+/// How often dialects forget what is too old.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Everything that the requests of one `http` service share.
+#[derive(Debug)]
+pub struct HttpService {
+    pub(super) table: RouteTable,
+    pub(super) upstreams: Upstreams,
+    pub(super) trusted_proxies: Vec<IpNet>,
+    /// Largest body a dialect reads, bytes.
+    pub(super) body_limit: usize,
+    /// Largest WebSocket message a dialect reads, bytes.
+    pub(super) message_limit: usize,
+    routes: Vec<ServedRoute>,
+    groups: Vec<Group>,
+    next_connection: AtomicU64,
+}
+
+/// A route with what serves it.
+#[derive(Debug)]
+pub(super) struct ServedRoute {
+    pub(super) name: Arc<str>,
+    pub(super) conversation: Option<Arc<Conversation>>,
+    upstream: RouteUpstream,
+}
+
+#[derive(Debug)]
+struct Group {
+    name: Arc<str>,
+    balancer: Mutex<Balancer>,
+}
+
+/// Why a service cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The route names a group that is not there.
+    #[error("route {route}: no upstream group number {group}")]
+    NoGroup {
+        /// Name of the route.
+        route: Arc<str>,
+        /// Index into the groups.
+        group: usize,
+    },
+}
+
+/// Makes the dialect of a route; `None` for a kind it does not know, which is then proxied as it is.
+pub type DialectBuilder = dyn Fn(&DialectKind, Settings) -> Option<Box<dyn Dialect>>;
+
+impl HttpService {
+    /// Builds the service with the dialects of this version; opens no connection yet.
+    pub fn new(
+        config: &config::Http,
+        upstreams: &[UpstreamGroup],
+        limits: &Limits,
+        edge_candidates: &EdgeCandidates,
+        sink: &Arc<dyn SessionSink>,
+    ) -> Result<Self, ServiceError> {
+        Self::with_dialects(config, upstreams, limits, edge_candidates, sink, &dialect::build)
+    }
+
+    /// The same with other dialects, for tests.
+    pub fn with_dialects(
+        config: &config::Http,
+        upstreams: &[UpstreamGroup],
+        limits: &Limits,
+        edge_candidates: &EdgeCandidates,
+        sink: &Arc<dyn SessionSink>,
+        dialects: &DialectBuilder,
+    ) -> Result<Self, ServiceError> {
+        let build = |route| ServedRoute::new(route, upstreams, edge_candidates, sink, dialects);
+        let routes = config.routes.iter().map(build).collect::<Result<_, _>>()?;
+        let single = config.routes.iter().filter_map(|route| match &route.upstream {
+            RouteUpstream::Server(server) => Some(server),
+            RouteUpstream::Group(_) => None,
+        });
+        let servers = single.chain(upstreams.iter().flat_map(|group| &group.servers));
+        Ok(HttpService {
+            table: RouteTable::new(config),
+            upstreams: Upstreams::new(&config.upstream, servers),
+            trusted_proxies: config.trusted_proxies.clone(),
+            body_limit: limits.signalling_body,
+            message_limit: limits.ws_message,
+            routes,
+            groups: upstreams.iter().map(Group::new).collect(),
+            next_connection: AtomicU64::new(1),
+        })
+    }
+
+    /// Tells the dialects that the packet side ended a session.
+    pub fn session_ended(&self, session: SessionId, reason: EndReason) {
+        for conversation in self.conversations() {
+            conversation.ended(session, reason);
+        }
+    }
+
+    /// Lets the dialects forget what is too old, every few seconds, until the service stops.
+    pub async fn sweep(&self, mut phase: watch::Receiver<Phase>) {
+        let stopped = phase.wait_for(|phase| *phase == Phase::Stopping);
+        tokio::pin!(stopped);
+        loop {
+            tokio::select! {
+                _ = &mut stopped => return,
+                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            }
+            for conversation in self.conversations() {
+                conversation.sweep();
+            }
+        }
+    }
+
+    pub(super) fn route(&self, index: usize) -> Option<&ServedRoute> {
+        self.routes.get(index)
+    }
+
+    /// The server that takes the next request of `kind` on `route`.
+    pub(super) fn server(&self, route: &ServedRoute, kind: RequestKind) -> Result<ServerUrl, Fault> {
+        let group = match &route.upstream {
+            RouteUpstream::Server(server) => return Ok(server.clone()),
+            RouteUpstream::Group(index) => self.groups.get(*index),
+        };
+        let chosen = group.and_then(|group| {
+            let mut balancer = group.balancer.lock().unwrap_or_else(PoisonError::into_inner);
+            balancer.choose(kind, rand::random()).cloned()
+        });
+        chosen.ok_or_else(|| Fault::NoServer {
+            group: group.map_or_else(String::new, |group| group.name.to_string()),
+            kind: match kind {
+                RequestKind::Http => "HTTP requests",
+                RequestKind::WebSocket => "WebSockets",
+            },
+        })
+    }
+
+    pub(super) fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn conversations(&self) -> impl Iterator<Item = &Arc<Conversation>> {
+        self.routes.iter().filter_map(|route| route.conversation.as_ref())
+    }
+}
+
+impl ServedRoute {
+    fn new(
+        route: &config::Route,
+        groups: &[UpstreamGroup],
+        edge_candidates: &EdgeCandidates,
+        sink: &Arc<dyn SessionSink>,
+        dialects: &DialectBuilder,
+    ) -> Result<Self, ServiceError> {
+        if let RouteUpstream::Group(group) = route.upstream
+            && group >= groups.len()
+        {
+            return Err(ServiceError::NoGroup { route: route.name.clone(), group });
+        }
+        let dialect =
+            route.dialect.as_ref().and_then(|kind| dialects(kind, settings(route, edge_candidates)));
+        let conversation = dialect.map(|dialect| Arc::new(Conversation::new(dialect, sink.clone())));
+        Ok(ServedRoute { name: route.name.clone(), conversation, upstream: route.upstream.clone() })
+    }
+}
+
+impl Group {
+    fn new(group: &UpstreamGroup) -> Self {
+        Group { name: group.name.clone(), balancer: Mutex::new(Balancer::new(group)) }
+    }
+}
+
+fn settings(route: &config::Route, edge_candidates: &EdgeCandidates) -> Settings {
+    let upstream = match &route.upstream {
+        RouteUpstream::Server(server) => {
+            server.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, server.port))
+        }
+        RouteUpstream::Group(_) => None,
+    };
+    Settings {
+        route: route.name.clone(),
+        edge_candidates: edge_candidates.clone(),
+        mode: if route.ice_direct { Mode::Transparent } else { Mode::HalfProxy },
+        prefer_tcp: route.ice_tcp,
+        upstream,
+    }
+}

@@ -1,0 +1,105 @@
+//! A WebSocket through the edge: replays the client's handshake to the upstream and, when both sides agree, hands the two
+//! connections to the relay (xrtc.md §2.2).
+//!
+//! An answer other than 101 is the client's answer. Where no dialect reads messages the bytes pass as they are.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tracing::debug;
+
+use super::answer::Fault;
+use super::body::{self, Body};
+use super::conversation::Conversation;
+use super::headers::{is_websocket, remove_hop_by_hop, set_websocket};
+use super::proxy::outgoing_head;
+use super::server::{ClientConnection, Phase, wait_for};
+use super::service::{HttpService, ServedRoute};
+use super::upstream::{self, Outgoing, OutgoingBody};
+use super::ws_relay::{Judge, relay, tunnel};
+use crate::config::ServerUrl;
+use crate::dialect::{Carrier, ConnectionId, Message, Side, Verdict};
+use crate::route::Chosen;
+
+/// Replays an upgrade to `server`; what the upstream says is what the client gets.
+pub(super) async fn upgrade(
+    service: &Arc<HttpService>,
+    client: &Arc<ClientConnection>,
+    route: &ServedRoute,
+    chosen: Chosen,
+    server: &ServerUrl,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Fault> {
+    let on_client = hyper::upgrade::on(&mut request);
+    let (head, _) = request.into_parts();
+    let (mut head, target) = outgoing_head(service, &client.arrival, route, chosen, server, head);
+    set_websocket(&mut head.headers);
+    // Compressed messages could not be read; without the offer nobody compresses.
+    head.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+    let outgoing = Outgoing { head, body: OutgoingBody::Whole(Bytes::new()) };
+    let mut response = service.upstreams.send(server, &target, outgoing).await?;
+
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switches
+        && (!is_websocket(response.headers()) || response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS))
+    {
+        let reason = "switched to something other than was asked for".to_owned();
+        return Err(Fault::Upstream { server: upstream::name(server), reason });
+    }
+    let on_upstream = hyper::upgrade::on(&mut response);
+    let (mut head, incoming) = response.into_parts();
+    remove_hop_by_hop(&mut head.headers);
+    if !switches {
+        return Ok(Response::from_parts(head, body::streamed(incoming)));
+    }
+    set_websocket(&mut head.headers);
+    let open = route.conversation.clone().map(|conversation| Open {
+        conversation,
+        connection: service.next_connection(),
+        message_limit: service.message_limit,
+    });
+    client.become_relay(run(on_client, on_upstream, open, client.phase.clone()));
+    Ok(Response::from_parts(head, body::whole(Bytes::new())))
+}
+
+/// Both connections from the end of their handshakes to their close.
+async fn run(
+    on_client: OnUpgrade,
+    on_upstream: OnUpgrade,
+    open: Option<Open>,
+    mut phase: tokio::sync::watch::Receiver<Phase>,
+) {
+    let (client, upstream) = match tokio::try_join!(on_client, on_upstream) {
+        Ok((client, upstream)) => (TokioIo::new(client), TokioIo::new(upstream)),
+        Err(error) => return debug!(%error, "a side left during the WebSocket handshake"),
+    };
+    let stop = wait_for(&mut phase, Phase::Stopping);
+    match open {
+        Some(open) => relay(client, upstream, &open, open.message_limit, stop).await,
+        None => tunnel(client, upstream, stop).await,
+    }
+}
+
+/// A WebSocket whose messages a dialect reads; tells the dialect of its end, however it ends.
+struct Open {
+    conversation: Arc<Conversation>,
+    connection: ConnectionId,
+    message_limit: usize,
+}
+
+impl Judge for Open {
+    fn judge(&self, from: Side, text: &[u8]) -> Verdict {
+        self.conversation.handle(Message { from, carrier: Carrier::WebSocket(self.connection), body: text })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.conversation.closed(self.connection);
+    }
+}

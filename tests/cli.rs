@@ -1,0 +1,153 @@
+//! The built program: usage, exit codes, what `check` prints.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Runs `xrtc` in an empty directory of its own, without this process's settings.
+fn xrtc(name: &str, files: &[(&str, &str)], args: &[&str], env: &[(&str, &str)]) -> Output {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{name}"));
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).expect("a directory");
+    for (file, text) in files {
+        fs::write(dir.join(file), text).expect("a file");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xrtc"));
+    command
+        .args(args)
+        .current_dir(dir)
+        .env_remove("XRTC_CONFIG")
+        .env_remove("XRTC_LOG")
+        .env_remove("NO_COLOR");
+    command.envs(env.iter().copied()).output().expect("runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const GOOD: &str = "services:
+  pool: {proto: upstream, servers: ['http://127.0.0.1:8088', 'ws://127.0.0.1:8188']}
+  web:
+    proto: http
+    net: {addr: '127.0.0.1:8080'}
+    http:
+      routes:
+        janus: {upstream: 'http://pool', paths: [/janus], protos: [ws@janus-protocol]}
+        app: {upstream: 'http://127.0.0.1:3000', paths: [{/app: /}]}
+  media: {proto: udp, net: {addr: '0.0.0.0:6001', enable_ice: true, candidate_ips: [203.0.113.7, '2001:db8::7']}}
+";
+
+const GOOD_REPORT: &str = "\
+listen  web    http  127.0.0.1:8080  HTTP and WebSocket
+listen  media  udp   0.0.0.0:6001    ICE, publishes 203.0.113.7:6001, [2001:db8::7]:6001
+route   web.janus  ws@janus-protocol, /janus  → pool (rr http://127.0.0.1:8088, ws://127.0.0.1:8188)  janus, half proxy
+route   web.app    /app→/                     → http://127.0.0.1:3000                                 plain
+ok
+";
+
+#[test]
+fn check_prints_what_would_listen_and_where_it_would_forward() {
+    let output = xrtc("check", &[("r.yml", GOOD)], &["check", "-c", "r.yml"], &[]);
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(text(&output.stdout), GOOD_REPORT);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn check_finds_the_file_by_environment_and_by_its_usual_name() {
+    let by_environment = xrtc("env", &[("e.yml", GOOD)], &["check"], &[("XRTC_CONFIG", "e.yml")]);
+    assert_eq!(text(&by_environment.stdout), GOOD_REPORT);
+    let by_name = xrtc("name", &[("routes.yml", GOOD)], &["check"], &[]);
+    assert_eq!(text(&by_name.stdout), GOOD_REPORT);
+    let flag_wins =
+        xrtc("flag", &[("r.yml", GOOD)], &["check", "-c", "r.yml"], &[("XRTC_CONFIG", "none.yml")]);
+    assert_eq!(text(&flag_wins.stdout), GOOD_REPORT);
+}
+
+#[test]
+fn check_prints_warnings_before_ok() {
+    let file = "services:\n  u: {proto: udp, net: {adr: x, addr: '192.0.2.1:5', enable_ice: true}}\n";
+    let output = xrtc("warn", &[("r.yml", file)], &["check", "-c", "r.yml"], &[]);
+    assert_eq!(
+        text(&output.stdout),
+        "listen  u  udp  192.0.2.1:5  ICE, publishes 192.0.2.1:5\n\n\
+         r.yml:2:25: warning: services.u.net.adr: unknown key, ignored\n  \
+         2 |   u: {proto: udp, net: {adr: x, addr: '192.0.2.1:5', enable_ice: true}}\n    \
+         |                         ^\n  \
+         help: did you mean `addr`?\n\
+         ok\n"
+    );
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_bad_file_exits_with_1_and_says_where() {
+    for args in [&["check", "-c", "r.yml"][..], &["run", "-c", "r.yml"], &["-c", "r.yml"]] {
+        let file = "services:\n  web: {proto: http, net: {addr: nowhere}}\n";
+        let output = xrtc(&format!("bad{}", args.len()), &[("r.yml", file)], args, &[]);
+        let said = text(&output.stderr);
+        assert!(said.starts_with("r.yml:2:34: error: services.web.net.addr: expected \"ip:port\""), "{said}");
+        assert!(!said.contains('\x1b'), "colour without a terminal");
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
+    }
+}
+
+#[test]
+fn a_missing_file_exits_with_1_and_says_what_to_do() {
+    let none = xrtc("none", &[], &[], &[]);
+    assert!(text(&none.stderr).contains("xrtc -c FILE"), "{}", text(&none.stderr));
+    assert_eq!(none.status.code(), Some(1));
+    let named = xrtc("named", &[], &["check", "-c", "other.yml"], &[]);
+    assert!(text(&named.stderr).starts_with("other.yml: cannot read"), "{}", text(&named.stderr));
+    assert_eq!(named.status.code(), Some(1));
+}
+
+#[test]
+fn a_candidate_name_without_address_exits_with_1() {
+    let file = "services:\n  u: {proto: udp, net: {addr: ':1', enable_ice: true, candidate_ips: [nowhere.invalid]}}\n";
+    let output = xrtc("resolve", &[("r.yml", file)], &["check", "-c", "r.yml"], &[]);
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("r.yml: error: services.u.net.candidate_ips: expected a name with an address"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn bad_usage_exits_with_2() {
+    for args in
+        [&["chek"][..], &["check", "--nope"], &["check", "-c"], &["run", "extra"], &["-c", "x", "check"]]
+    {
+        let output = xrtc("usage", &[("routes.yml", GOOD)], args, &[]);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn help_has_examples_and_version_a_number() {
+    let help = xrtc("help", &[], &["--help"], &[("XRTC_CONFIG", "private.yml")]);
+    let said = text(&help.stdout);
+    assert!(
+        said.contains("xrtc check -c routes.yml") && said.contains("XRTC_LOG") && !said.contains("private"),
+        "{said}"
+    );
+    assert_eq!(help.status.code(), Some(0));
+    let version = xrtc("version", &[], &["--version"], &[]);
+    assert_eq!(text(&version.stdout), concat!("xrtc ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn the_environment_expands_inside_the_file() {
+    let file = GOOD.replace("127.0.0.1:8088", "${JANUS_HOST:-127.0.0.1}:${JANUS_PORT}");
+    let set = xrtc("expand", &[("r.yml", &file)], &["check", "-c", "r.yml"], &[("JANUS_PORT", "8088")]);
+    assert_eq!(text(&set.stdout), GOOD_REPORT);
+    let unset = xrtc("unset", &[("r.yml", &file)], &["check", "-c", "r.yml"], &[]);
+    assert!(
+        text(&unset.stderr).starts_with("r.yml:2:70: error: services.pool.servers[0]:"),
+        "{}",
+        text(&unset.stderr)
+    );
+    assert!(Path::new(env!("CARGO_BIN_EXE_xrtc")).exists());
+}

@@ -1,0 +1,324 @@
+//! An edge on a loopback port for the proxy tests: real sockets, a dialect that does what a message tells it to, and a
+//! record of everything that dialect and packet side were told.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "test helpers; each test file uses its part"
+)]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use xrtc::config::{
+    DialectKind, Http, IpNet, Limits, Optimal, PathRule, Route, RouteUpstream, Scheme, ServerUrl,
+    UpstreamGroup, UpstreamTuning,
+};
+use xrtc::dialect::{Carrier, ConnectionId, Context, Dialect, Message, Side, Verdict};
+use xrtc::http::{ConnectionCap, HttpService, Phase, serve};
+use xrtc::session::registration::{Command, EndReason, SessionId, SessionSink};
+
+/// What dialect and packet side were told, in order.
+#[derive(Clone, Default)]
+pub struct Record(Arc<Mutex<Vec<String>>>);
+
+impl Record {
+    pub fn push(&self, entry: impl Into<String>) {
+        self.0.lock().unwrap().push(entry.into());
+    }
+
+    pub fn entries(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl SessionSink for Record {
+    fn send(&self, command: Command) {
+        let Command::End(session, _) = command else { panic!("the test dialect only ends sessions") };
+        self.push(format!("command {}", session.0));
+    }
+}
+
+/// Does what a message asks for: `answer`, `refuse`, `swallow`, `replace`, `replace-response`, anything else passes.
+struct Obedient(Record);
+
+impl Dialect for Obedient {
+    fn reads_request(&self, method: &str, _path: &str) -> bool {
+        matches!(method, "POST" | "PUT")
+    }
+
+    fn reads_response(&self, _method: &str, _path: &str, status: u16, content_type: Option<&str>) -> bool {
+        status == 200 && content_type.is_some_and(|kind| kind.starts_with("application/json"))
+    }
+
+    fn handle(&mut self, cx: &mut Context<'_>, message: Message<'_>) -> Verdict {
+        let text = String::from_utf8_lossy(message.body).into_owned();
+        let short: String = text.chars().take(40).collect();
+        let carrier = match message.carrier {
+            Carrier::Rest { method, path } => format!("{method} {path}"),
+            Carrier::WebSocket(_) => "ws".to_owned(),
+        };
+        self.0.push(format!("{:?} {carrier}: {short}", message.from));
+        if text.contains("command") {
+            cx.commands.push(Command::End(SessionId(7), EndReason::Hangup));
+        }
+        let wanted = |word: &str| text.contains(&format!("\"{word}\""));
+        match message.from {
+            Side::Client if wanted("answer") => Verdict::Answer(br#"{"janus":"ack"}"#.to_vec()),
+            Side::Client if wanted("refuse") => {
+                Verdict::Refuse { reason: "no ufrag in m-section 0".to_owned(), body: Vec::new() }
+            }
+            Side::Client if wanted("replace") => {
+                Verdict::Replace(text.replace("secret", "hidden-from-backend").into_bytes())
+            }
+            Side::Backend if wanted("replace-response") => {
+                Verdict::Replace(text.replace("secret", "hidden-from-client").into_bytes())
+            }
+            _ if wanted("swallow") => Verdict::Swallow,
+            _ => Verdict::Pass,
+        }
+    }
+
+    fn closed(&mut self, _cx: &mut Context<'_>, connection: ConnectionId) {
+        self.0.push(format!("closed {}", connection.0));
+    }
+
+    fn ended(&mut self, session: SessionId, reason: EndReason) {
+        self.0.push(format!("ended {} {}", session.0, reason.label()));
+    }
+
+    fn sweep(&mut self, _cx: &mut Context<'_>) {}
+}
+
+/// A running edge.
+pub struct Edge {
+    pub addr: SocketAddr,
+    pub record: Record,
+    pub service: Arc<HttpService>,
+    pub phase: watch::Sender<Phase>,
+    task: JoinHandle<()>,
+}
+
+impl Edge {
+    pub async fn start(config: Http) -> Edge {
+        Edge::with_groups(config, &[]).await
+    }
+
+    pub async fn with_groups(config: Http, groups: &[UpstreamGroup]) -> Edge {
+        let limits =
+            Limits { sessions: 10, http_connections: 1000, signalling_body: 1 << 20, ws_message: 1 << 20 };
+        let record = Record::default();
+        let sink: Arc<dyn SessionSink> = Arc::new(record.clone());
+        let for_dialect = record.clone();
+        let dialects = move |_: &DialectKind, _| -> Option<Box<dyn Dialect>> {
+            Some(Box::new(Obedient(for_dialect.clone())))
+        };
+        let candidates = Arc::from(Vec::new());
+        let service = HttpService::with_dialects(&config, groups, &limits, &candidates, &sink, &dialects);
+        let service = Arc::new(service.unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (phase, seen) = watch::channel(Phase::Serving);
+        let cap = ConnectionCap::new(limits.http_connections);
+        let task = tokio::spawn(serve(listener, service.clone(), cap, seen));
+        Edge { addr, record, service, phase, task }
+    }
+
+    /// Stops it and waits for the end of all its connections.
+    pub async fn stop(self) {
+        self.phase.send(Phase::Stopping).unwrap();
+        in_time(self.task).await.unwrap();
+    }
+}
+
+/// A service with `routes`.
+pub fn http(routes: Vec<Route>) -> Http {
+    Http {
+        servername: None,
+        root: None,
+        rest: true,
+        routes,
+        upstream: UpstreamTuning {
+            max_idle: 100,
+            idle_timeout: Duration::from_secs(30),
+            dial_timeout: Duration::from_secs(5),
+            response_header_timeout: Duration::from_secs(10),
+            keepalive: Duration::from_secs(1200),
+            flush_interval: Duration::from_millis(100),
+            global_flush_interval: Duration::from_millis(100),
+            tls_verify: true,
+            ca_file: None,
+        },
+        trusted_proxies: Vec::<IpNet>::new(),
+        optimal: Optimal::Always,
+        geoip_db: None,
+    }
+}
+
+/// A route that passes everything.
+pub fn plain(prefix: &str, upstream: SocketAddr) -> Route {
+    Route {
+        name: Arc::from(format!("plain {prefix}")),
+        dialect: None,
+        upstream: RouteUpstream::Server(server(Scheme::Http, upstream)),
+        ice_tcp: false,
+        ice_direct: false,
+        hosts: Vec::new(),
+        ws_protocols: Vec::new(),
+        paths: vec![PathRule { prefix: prefix.to_owned(), replacement: None }],
+    }
+}
+
+/// A route whose messages the test dialect reads.
+pub fn read(prefix: &str, upstream: SocketAddr) -> Route {
+    Route { dialect: Some(DialectKind::Janus), ..plain(prefix, upstream) }
+}
+
+pub fn server(scheme: Scheme, addr: SocketAddr) -> ServerUrl {
+    ServerUrl {
+        scheme,
+        host: addr.ip().to_string(),
+        port: addr.port(),
+        path: String::new(),
+        query: String::new(),
+    }
+}
+
+/// An HTTP upstream; ends when dropped.
+pub struct Upstream {
+    pub addr: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Upstream {
+    /// Serves `answer`, which is told the number of the connection a request came on.
+    pub async fn start<F, R>(answer: F) -> Upstream
+    where
+        F: Fn(Request<Incoming>, usize) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        Upstream::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), answer)
+    }
+
+    pub fn on<F, R>(listener: TcpListener, answer: F) -> Upstream
+    where
+        F: Fn(Request<Incoming>, usize) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        Upstream::raw_on(listener, move |stream, number| {
+            let answer = answer.clone();
+            async move {
+                let service = service_fn(move |request| {
+                    let response = answer(request, number);
+                    async move { Ok::<_, std::convert::Infallible>(response.await) }
+                });
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            }
+        })
+    }
+
+    /// Serves connections byte by byte.
+    pub async fn raw<F, R>(serve: F) -> Upstream
+    where
+        F: Fn(TcpStream, usize) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        Upstream::raw_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), serve)
+    }
+
+    fn raw_on<F, R>(listener: TcpListener, serve: F) -> Upstream
+    where
+        F: Fn(TcpStream, usize) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let addr = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            for number in 1.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(serve(stream, number));
+            }
+        });
+        Upstream { addr, _tasks: tasks }
+    }
+}
+
+/// One kept client connection.
+pub struct Client {
+    sender: hyper::client::conn::http1::SendRequest<ClientBody>,
+}
+
+pub type ClientBody = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
+
+impl Client {
+    pub async fn connect(addr: SocketAddr) -> Client {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        // Ends with the sender and the last response.
+        tokio::spawn(connection);
+        Client { sender }
+    }
+
+    pub async fn send(&mut self, request: Request<ClientBody>) -> hyper::Result<Response<Incoming>> {
+        in_time(async {
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        })
+        .await
+    }
+
+    /// Sends a request and reads its answer whole.
+    pub async fn ask(&mut self, method: &str, path: &str, body: &'static str) -> (u16, String) {
+        let response = self.send(request(method, path, full(body))).await.unwrap();
+        let status = response.status().as_u16();
+        (status, text(response).await)
+    }
+}
+
+/// One request on its own connection.
+pub async fn ask(addr: SocketAddr, method: &str, path: &str, body: &'static str) -> (u16, String) {
+    Client::connect(addr).await.ask(method, path, body).await
+}
+
+pub fn request(method: &str, path: &str, body: ClientBody) -> Request<ClientBody> {
+    Request::builder().method(method).uri(path).header("host", "edge.test").body(body).unwrap()
+}
+
+pub fn full(body: impl Into<Bytes>) -> ClientBody {
+    Full::new(body.into()).map_err(|never| match never {}).boxed()
+}
+
+/// A body that is sent in chunks.
+pub fn chunked(parts: Vec<&'static str>) -> ClientBody {
+    let frames =
+        parts.into_iter().map(|part| Ok(hyper::body::Frame::data(Bytes::from_static(part.as_bytes()))));
+    http_body_util::StreamBody::new(futures_util::stream::iter(frames)).boxed()
+}
+
+pub async fn text(response: Response<Incoming>) -> String {
+    let bytes = in_time(response.into_body().collect()).await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+pub fn json(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    Response::builder().header("content-type", "application/json").body(Full::new(body.into())).unwrap()
+}
+
+/// Waits, but never as long as a hanging test would.
+pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("nothing happened for 20 s")
+}
