@@ -176,6 +176,12 @@ pub(crate) fn sent_sdp(verdict: Verdict) -> String {
     message["jsep"]["sdp"].as_str().unwrap().to_owned()
 }
 
+/// The text that was sent on changed, or answered.
+pub(crate) fn text(verdict: Verdict) -> String {
+    let (Verdict::Replace(body) | Verdict::Answer(body)) = verdict else { panic!("{verdict:?}") };
+    String::from_utf8(body).unwrap()
+}
+
 /// The body that was sent on changed.
 pub(crate) fn sent(verdict: Verdict) -> Value {
     let Verdict::Replace(body) = verdict else { panic!("{verdict:?}") };

@@ -6,3 +6,4 @@ mod captures;
 mod edge;
 mod endings;
 mod rules;
+mod trickle;

@@ -33,7 +33,7 @@ pub fn fuzz(data: &[u8]) {
     ];
     for carrier in [Carrier::Rest { method: "POST", path: "/janus/1/2" }, Carrier::WebSocket(ConnectionId(7))]
     {
-        let mut bench = Bench::new();
+        let mut bench = Bench::new(Instant::now());
         for (from, body) in
             steps.into_iter().chain([(backend, trickle.as_slice()), (client, &answer), (backend, data)])
         {
@@ -51,7 +51,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    fn new(now: Instant) -> Self {
         let settings = Settings {
             route: "fuzz".into(),
             edge_candidates: std::iter::once("edge".into()).collect(),
@@ -59,7 +59,7 @@ impl Bench {
             prefer_tcp: false,
             upstream: None,
         };
-        Bench { janus: Janus::new(settings), now: Instant::now(), random: 0, commands: Vec::new() }
+        Bench { janus: Janus::new(settings), now, random: 0, commands: Vec::new() }
     }
 
     fn step(&mut self, from: Side, carrier: Carrier<'_>, body: &[u8]) {
