@@ -216,6 +216,25 @@ async fn an_upstream_that_takes_no_connection_is_502_within_the_dial_timeout() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_still_sending_can_read_why_it_failed() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let edge = Edge::start(http(vec![plain("/plain", gone), read("/read", gone)])).await;
+    for (path, status) in [("/plain", 502), ("/read", 413), ("/nowhere", 404)] {
+        for _ in 0..10 {
+            let mut client = TcpStream::connect(edge.addr).await.unwrap();
+            let head = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", 4 << 20);
+            client.write_all(head.as_bytes()).await.unwrap();
+            // Sends everything before it reads anything, as many clients do.
+            in_time(client.write_all(&vec![b'x'; 4 << 20])).await.unwrap();
+            let mut answer = vec![0; 12];
+            in_time(client.read_exact(&mut answer)).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&answer[9..]), status.to_string());
+        }
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn an_upstream_that_stays_silent_is_504() {
     let upstream = Upstream::raw(|stream, _| async move {
         let _kept = stream;

@@ -294,3 +294,7 @@ async fn copy<S: AsyncRead + AsyncWrite>(mut from: ReadHalf<S>, mut to: WriteHal
     let _ = tokio::io::copy(&mut from, &mut to).await;
     let _ = to.shutdown().await;
 }
+
+#[cfg(test)]
+#[path = "ws_relay_tests.rs"]
+mod tests;

@@ -98,7 +98,9 @@ impl Dialect for Obedient {
         self.0.push(format!("ended {} {}", session.0, reason.label()));
     }
 
-    fn sweep(&mut self, _cx: &mut Context<'_>) {}
+    fn sweep(&mut self, _cx: &mut Context<'_>) {
+        self.0.push("sweep");
+    }
 }
 
 /// A running edge.
@@ -116,21 +118,14 @@ impl Edge {
     }
 
     pub async fn with_groups(config: Http, groups: &[UpstreamGroup]) -> Edge {
-        let limits =
-            Limits { sessions: 10, http_connections: 1000, signalling_body: 1 << 20, ws_message: 1 << 20 };
-        let record = Record::default();
-        let sink: Arc<dyn SessionSink> = Arc::new(record.clone());
-        let for_dialect = record.clone();
-        let dialects = move |_: &DialectKind, _| -> Option<Box<dyn Dialect>> {
-            Some(Box::new(Obedient(for_dialect.clone())))
-        };
-        let candidates = Arc::from(Vec::new());
-        let service = HttpService::with_dialects(&config, groups, &limits, &candidates, &sink, &dialects);
-        let service = Arc::new(service.unwrap());
+        let (service, record) = service(&config, groups);
+        Edge::serving(service, record, ConnectionCap::new(1000)).await
+    }
+
+    pub async fn serving(service: Arc<HttpService>, record: Record, cap: ConnectionCap) -> Edge {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (phase, seen) = watch::channel(Phase::Serving);
-        let cap = ConnectionCap::new(limits.http_connections);
         let task = tokio::spawn(serve(listener, service.clone(), cap, seen));
         Edge { addr, record, service, phase, task }
     }
@@ -140,6 +135,23 @@ impl Edge {
         self.phase.send(Phase::Stopping).unwrap();
         in_time(self.task).await.unwrap();
     }
+}
+
+/// A service with the test dialect on every route that has one, and what it is told.
+pub fn service(config: &Http, groups: &[UpstreamGroup]) -> (Arc<HttpService>, Record) {
+    let record = Record::default();
+    let sink: Arc<dyn SessionSink> = Arc::new(record.clone());
+    let for_dialect = record.clone();
+    let dialects = move |_: &DialectKind, _| -> Option<Box<dyn Dialect>> {
+        Some(Box::new(Obedient(for_dialect.clone())))
+    };
+    let candidates = Arc::from(Vec::new());
+    let service = HttpService::with_dialects(config, groups, &limits(), &candidates, &sink, &dialects);
+    (Arc::new(service.unwrap()), record)
+}
+
+pub fn limits() -> Limits {
+    Limits { sessions: 10, http_connections: 1000, signalling_body: 1 << 20, ws_message: 1 << 20 }
 }
 
 /// A service with `routes`.
