@@ -8,6 +8,7 @@
 )]
 
 use std::future::Future;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -333,4 +335,46 @@ pub fn json(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 /// Waits, but never as long as a hanging test would.
 pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("nothing happened for 20 s")
+}
+
+/// Says what it was asked: method, target, framing and body.
+pub async fn echo(request: Request<hyper::body::Incoming>, _: usize) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let framing = ["content-length", "transfer-encoding"]
+        .map(|name| head.headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned());
+    let body = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&body);
+    Response::new(Full::from(format!("{} {} {}/{} {text}", head.method, head.uri, framing[0], framing[1])))
+}
+
+/// An upstream that reads a request head, says `answer` and closes.
+pub async fn raw_answer(answer: &'static str) -> Upstream {
+    Upstream::raw(move |mut stream, _| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+    .await
+}
+
+pub async fn read_head(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+}
+
+pub async fn post_coded(edge: &Edge, coding: &str, body: Vec<u8>) -> (u16, String) {
+    let mut request = request("POST", "/d", full(body));
+    request.headers_mut().insert("content-encoding", coding.parse().unwrap());
+    let response = Client::connect(edge.addr).await.send(request).await.unwrap();
+    (response.status().as_u16(), text(response).await)
+}
+
+pub fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
 }
