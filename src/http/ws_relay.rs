@@ -24,6 +24,8 @@ pub(super) trait Judge: Sync {
 
 /// How long the second side may take to answer a close, and what it still has to say before it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long both sides may take to answer when the edge stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a side may take to close its connection after everything has been said.
 const LINGER: Duration = Duration::from_secs(1);
 /// A side that takes no message for this long is given up.
@@ -220,8 +222,8 @@ where
 {
     let message = close(1001, "the edge stops");
     let tell = async { tokio::join!(client.send(&message), upstream.send(&message)) };
-    let _ = timeout(CLOSE_TIMEOUT, async { tokio::join!(up, down, tell) }).await;
-    let _ = timeout(LINGER, async { tokio::join!(client.shutdown(), upstream.shutdown()) }).await;
+    let _ = timeout(STOP_TIMEOUT, async { tokio::join!(up, down, tell) }).await;
+    let _ = timeout(LINGER / 2, async { tokio::join!(client.shutdown(), upstream.shutdown()) }).await;
 }
 
 /// What a side is told when the other one is gone: the client that its server failed, the backend that its client left.
@@ -294,3 +296,7 @@ async fn copy<S: AsyncRead + AsyncWrite>(mut from: ReadHalf<S>, mut to: WriteHal
     let _ = tokio::io::copy(&mut from, &mut to).await;
     let _ = to.shutdown().await;
 }
+
+#[cfg(test)]
+#[path = "ws_relay_tests.rs"]
+mod tests;
