@@ -6,11 +6,14 @@
 
 mod answer;
 mod body;
+mod checks;
 mod coding;
 mod conversation;
 mod dial;
 mod forwarded;
+mod forwarding;
 mod headers;
+mod pools;
 mod proxy;
 mod server;
 mod service;

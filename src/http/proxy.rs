@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
-    HeaderValue, TRANSFER_ENCODING,
+    HeaderValue, SET_COOKIE, TRANSFER_ENCODING,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -24,14 +24,15 @@ use super::body::{self, Body, ReadError, Received};
 use super::coding;
 use super::conversation::Conversation;
 use super::forwarded::{Arrival, request_id, set_forwarded};
+use super::forwarding::{Forwarded, forward};
 use super::headers::{is_websocket_upgrade, offered_protocols, remove_hop_by_hop};
+use super::pools::{Belongs, Need};
 use super::server::ClientConnection;
 use super::service::{HttpService, ServedRoute};
-use super::upstream::{self, Outgoing, OutgoingBody};
+use super::upstream::{self, OutgoingBody};
 use super::websocket;
-use crate::config::ServerUrl;
 use crate::dialect::{Carrier, Message, Side, Verdict};
-use crate::route::{Asked, Choice, Chosen, RequestKind};
+use crate::route::{Asked, Choice, Chosen, RequestKind, session_in_answer};
 
 /// A client has this long to send a body that a dialect reads: 1 MiB on a line of 300 kbit/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -90,10 +91,11 @@ async fn phases(
         Err(fault) => return Err(fault),
     };
     trace.route = Some(route.name.clone());
-    if is_websocket_upgrade(&request) {
-        let server = service.server(route, RequestKind::WebSocket)?;
-        trace.upstream = Some(upstream::name(&server));
-        return websocket::upgrade(service, client, route, chosen, &server, request).await;
+    let kind = if is_websocket_upgrade(&request) { RequestKind::WebSocket } else { RequestKind::Http };
+    let need = route.need(chosen.route, kind, request.uri().path(), request.headers());
+    let arrival = &client.arrival;
+    if kind == RequestKind::WebSocket {
+        return websocket::upgrade(service, client, route, chosen, &need, request, &mut trace.upstream).await;
     }
 
     let asked = AskedFor { method: request.method().clone(), path: request.uri().path().to_owned() };
@@ -101,11 +103,9 @@ async fn phases(
         Decided::SendOn(head, body) => (head, body),
         Decided::Answer(response) => return Ok(response),
     };
-    let server = service.server(route, RequestKind::Http)?;
-    trace.upstream = Some(upstream::name(&server));
-    let (head, target) = outgoing_head(service, &client.arrival, route, chosen, &server, head);
-    let response = service.upstreams.send(&server, &target, Outgoing { head, body }).await?;
-    returning(service, route, &asked, &server, response).await
+    let head = outgoing_head(service, arrival, route, head);
+    let forwarded = forward(service, arrival, chosen, &need, head, body, &mut trace.upstream).await?;
+    returning(service, route, &asked, &need, forwarded).await
 }
 
 /// The request line as the client sent it, for the response's turn.
@@ -139,11 +139,19 @@ fn find_route<'a>(
     let asked = Asked { host, path: request.uri().path(), ws_protocols: &protocols };
     match service.table.choose(&asked) {
         Choice::Misdirected => Err(Fault::Misdirected),
-        Choice::Unrouted => Err(Fault::Unrouted),
+        Choice::Unrouted => stay(service, request).ok_or(Fault::Unrouted),
         Choice::Routed(chosen) => {
             service.route(chosen.route).map(|route| (chosen, route)).ok_or(Fault::Unrouted)
         }
     }
+}
+
+/// The route that the client's live sticky session used last.
+fn stay<'a>(service: &'a HttpService, request: &Request<Received>) -> Option<(Chosen, &'a ServedRoute)> {
+    let key = Belongs::of(request.headers()).key?;
+    let route = service.pools.last_route(key)?;
+    let chosen = service.table.stay(route, request.uri().path())?;
+    Some((chosen, service.route(route)?))
 }
 
 enum Decided {
@@ -194,16 +202,13 @@ async fn read_request(incoming: &mut Received, limit: usize) -> Result<Bytes, Fa
     }
 }
 
-/// The head as the upstream gets it, and the target to ask for.
+/// The head as the upstream gets it, but for the target, which depends on the server.
 pub(super) fn outgoing_head(
     service: &HttpService,
     arrival: &Arrival,
     route: &ServedRoute,
-    chosen: Chosen,
-    server: &ServerUrl,
     mut head: Parts,
-) -> (Parts, String) {
-    let target = service.table.target(chosen, server, head.uri.path(), head.uri.query());
+) -> Parts {
     let headers = &mut head.headers;
     if let Some(authority) = head.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -223,7 +228,7 @@ pub(super) fn outgoing_head(
     set_forwarded(headers, arrival, &service.trusted_proxies, || request_id(rand::random()));
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    (head, target)
+    head
 }
 
 /// Lets the route's dialect decide over the response, where it wants to, and gives it to the client.
@@ -231,15 +236,18 @@ async fn returning(
     service: &HttpService,
     route: &ServedRoute,
     asked: &AskedFor,
-    server: &ServerUrl,
-    response: Response<Incoming>,
+    need: &Need<'_>,
+    forwarded: Forwarded,
 ) -> Result<Response<Body>, Fault> {
+    let Forwarded { response, server, home, cookie } = forwarded;
+    let server = &server;
     let upstream_fault = |reason: String| Fault::Upstream { server: upstream::name(server), reason };
     let (mut head, mut incoming) = response.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(upstream_fault("switched protocols without being asked".to_owned()));
     }
     remove_hop_by_hop(&mut head.headers);
+    head.headers.extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
     head.version = Version::HTTP_11;
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let (method, status) = (asked.method.as_str(), head.status.as_u16());
@@ -275,6 +283,12 @@ async fn returning(
         }
         None => sent,
     };
+    if route.pins_janus
+        && let Some(home) = home
+        && let Some(id) = session_in_answer(need.belongs.janus_session, &plain)
+    {
+        service.pools.learn_janus(home, id);
+    }
     match speak(conversation, Side::Backend, asked, &plain) {
         // A 204 or 304 must not get a length (RFC 9110 §8.6).
         Verdict::Pass if plain.is_empty() => Ok(Response::from_parts(head, body::whole(plain))),
