@@ -125,6 +125,7 @@ class Call {
 
   #onMessage(message, jsep) {
     this.messages.push(message);
+    if (jsep) console.log(`${jsep.type} received\n${jsep.sdp}`);
     if (jsep?.type === 'answer') this.handle.handleRemoteJsep({ jsep, error: (e) => console.error('answer refused', String(e)) });
     if (jsep?.type === 'offer') this.#answerOffer(jsep);
   }
