@@ -35,12 +35,12 @@ const GOOD: &str = "services:
       routes:
         janus: {upstream: 'http://pool', paths: [/janus], protos: [ws@janus-protocol]}
         app: {upstream: 'http://127.0.0.1:3000', paths: [{/app: /}]}
-  media: {proto: udp, net: {addr: '0.0.0.0:6000', enable_ice: true, candidate_ips: [203.0.113.7, '2001:db8::7']}}
+  media: {proto: udp, net: {addr: '0.0.0.0:6001', enable_ice: true, candidate_ips: [203.0.113.7, '2001:db8::7']}}
 ";
 
 const GOOD_REPORT: &str = "\
 listen  web    http  127.0.0.1:8080  HTTP and WebSocket
-listen  media  udp   0.0.0.0:6000    ICE, publishes 203.0.113.7:6000, [2001:db8::7]:6000
+listen  media  udp   0.0.0.0:6001    ICE, publishes 203.0.113.7:6001, [2001:db8::7]:6001
 route   web.janus  ws@janus-protocol, /janus  → pool (rr http://127.0.0.1:8088, ws://127.0.0.1:8188)  janus, half proxy
 route   web.app    /app→/                     → http://127.0.0.1:3000                                 plain
 ok
@@ -67,13 +67,13 @@ fn check_finds_the_file_by_environment_and_by_its_usual_name() {
 
 #[test]
 fn check_prints_warnings_before_ok() {
-    let file = "services:\n  u: {proto: udp, net: {adr: x, addr: '192.0.2.1:1', enable_ice: true}}\n";
+    let file = "services:\n  u: {proto: udp, net: {adr: x, addr: '192.0.2.1:5', enable_ice: true}}\n";
     let output = xrtc("warn", &[("r.yml", file)], &["check", "-c", "r.yml"], &[]);
     assert_eq!(
         text(&output.stdout),
-        "listen  u  udp  192.0.2.1:1  ICE, publishes 192.0.2.1:1\n\n\
+        "listen  u  udp  192.0.2.1:5  ICE, publishes 192.0.2.1:5\n\n\
          r.yml:2:25: warning: services.u.net.adr: unknown key, ignored\n  \
-         2 |   u: {proto: udp, net: {adr: x, addr: '192.0.2.1:1', enable_ice: true}}\n    \
+         2 |   u: {proto: udp, net: {adr: x, addr: '192.0.2.1:5', enable_ice: true}}\n    \
          |                         ^\n  \
          help: did you mean `addr`?\n\
          ok\n"

@@ -2,7 +2,7 @@
 //! the same list with types and meanings; a test compares the two.
 
 use super::finding::{Finding, Severity};
-use super::raw::{Entry, Node};
+use super::raw::Node;
 use super::section::join;
 
 /// Keys as paths; `<…>` stands for any name. Behind each key of a service: the `proto`s that use it.
@@ -83,8 +83,8 @@ const TLS: &[&str] = &["tcp", "http", "turn", "admin"];
 const ICE: &[&str] = &["udp", "tcp"];
 const HTTP: &[&str] = &["tcp", "http"];
 
-/// Warns of every key that is not known, or does nothing where it stands. Services of an unknown `proto` are skipped
-/// by the caller's filter.
+/// Warns of every key that is not known, or does nothing where it stands. A service of unknown `proto` is
+/// not looked into.
 pub(super) fn check(root: &Node, findings: &mut Vec<Finding>) {
     check_map(root, "", "", None, findings);
 }
@@ -93,7 +93,9 @@ fn check_map(node: &Node, path: &str, pattern: &str, proto: Option<&str>, findin
     for entry in node.entries() {
         let path = join(path, &entry.key);
         let Some(pattern) = known_child(pattern, &entry.key) else {
-            findings.push(unknown(entry, path, pattern));
+            let suggestion = if findings.len() < ENOUGH { nearest(&entry.key, pattern) } else { None };
+            let finding = Finding::new(Severity::Warning, Some(entry.at), path, "unknown key, ignored");
+            findings.push(Finding { help: suggestion, ..finding });
             continue;
         };
         let proto = match pattern.as_str() {
@@ -115,6 +117,9 @@ fn check_map(node: &Node, path: &str, pattern: &str, proto: Option<&str>, findin
         }
     }
 }
+
+/// So many findings that nobody reads suggestions any more; bounds the time that a hostile file takes.
+const ENOUGH: usize = 200;
 
 /// The pattern of `key` below `pattern`, if it is known there.
 fn known_child(pattern: &str, key: &str) -> Option<String> {
@@ -146,14 +151,6 @@ fn serves(pattern: &str, proto: &str) -> bool {
             key.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
         .any(|(_, protos)| protos.contains(&proto))
-}
-
-fn unknown(entry: &Entry, path: String, pattern: &str) -> Finding {
-    let finding = Finding::new(Severity::Warning, Some(entry.at), path, "unknown key, ignored");
-    match nearest(&entry.key, pattern) {
-        Some(suggestion) => finding.help(suggestion),
-        None => finding,
-    }
 }
 
 /// The known key that was most likely meant.

@@ -63,6 +63,7 @@ impl Config {
         let (config, mut findings) = mean(path, text, surroundings);
         findings.sort_by_key(|finding| (finding.severity != Severity::Error, finding.at));
         findings.dedup();
+        shorten(&mut findings);
         let fails = findings.iter().any(|finding| finding.severity == Severity::Error);
         match config.filter(|_| !fails) {
             Some(mut config) => {
@@ -75,6 +76,18 @@ impl Config {
                 Err(ConfigError::Invalid(Box::new(Invalid { source, findings })))
             }
         }
+    }
+}
+
+/// A person reads the first hundred; a file with more is not a configuration.
+const MOST_FINDINGS: usize = 100;
+
+fn shorten(findings: &mut Vec<Finding>) {
+    let more = findings.len().saturating_sub(MOST_FINDINGS);
+    if let (true, Some(last)) = (more > 0, findings.get(MOST_FINDINGS)) {
+        let rest = Finding::new(last.severity, None, "", format!("and {more} more"));
+        findings.truncate(MOST_FINDINGS);
+        findings.push(rest);
     }
 }
 

@@ -172,12 +172,6 @@ const NOT_YET: &[NotYet] = &[
         says: "applies to REST registration, which is not served yet",
     },
     NotYet {
-        key: "services.*.http.trusted_proxies",
-        protos: HTTP,
-        when: When::Given,
-        says: "no proxy is trusted yet; the peer address is the client",
-    },
-    NotYet {
         key: "services.*.optimal",
         protos: HTTP,
         when: When::Given,
@@ -190,12 +184,6 @@ const NOT_YET: &[NotYet] = &[
         says: "applies to REST registration, which is not served yet",
     },
     NotYet {
-        key: "services.*.trusted_proxies",
-        protos: HTTP,
-        when: When::Given,
-        says: "no proxy is trusted yet; the peer address is the client",
-    },
-    NotYet {
         key: "optimal",
         protos: &[],
         when: When::Given,
@@ -206,12 +194,6 @@ const NOT_YET: &[NotYet] = &[
         protos: &[],
         when: When::Given,
         says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "trusted_proxies",
-        protos: &[],
-        when: When::Given,
-        says: "no proxy is trusted yet; the peer address is the client",
     },
 ];
 
@@ -292,4 +274,49 @@ impl When {
 fn is_tls(url: &str) -> bool {
     let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
     matches!(scheme.as_str(), "https" | "wss")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::known::KEYS;
+    use super::*;
+
+    #[test]
+    fn every_line_is_about_a_known_key() {
+        let known = |feature: &NotYet| {
+            let depth = feature.key.split('.').count();
+            KEYS.iter().any(|(key, _)| {
+                let keys: Vec<&str> = key.split('.').take(depth).collect();
+                keys.len() == depth && matches(feature.key, &keys)
+            })
+        };
+        let unknown: Vec<_> =
+            NOT_YET.iter().filter(|feature| !known(feature)).map(|feature| feature.key).collect();
+        assert_eq!(unknown, [""; 0]);
+    }
+
+    #[test]
+    fn a_dialect_is_named_by_its_key_or_by_the_route() {
+        let said = |route: &str| {
+            let text = format!("services: {{a: {{proto: http, http: {{routes: {{{route}}}}}}}}}");
+            let mut findings = Vec::new();
+            check(&super::super::raw::parse(&text).expect("reads"), &mut findings);
+            findings
+                .iter()
+                .map(|finding| finding.message.split(' ').nth(2).unwrap_or_default().to_owned())
+                .collect()
+        };
+        let none: [String; 0] = [];
+        for (route, expected) in [
+            ("whip: {}", &["whip".to_owned()][..]),
+            ("x: {dialect: whip}", &["whip".to_owned()]),
+            ("whip: {dialect: janus}", &none),
+            ("json: {}", &none),
+            ("x: {dialect: json}", &["json".to_owned()]),
+            ("janus: {}", &none),
+        ] {
+            let found: Vec<String> = said(route);
+            assert_eq!(found, expected, "{route}");
+        }
+    }
 }

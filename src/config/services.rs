@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::addr::{self, A_CANDIDATE_HOST, A_LISTEN_ADDRESS, A_PORT_RANGE};
+use super::blocked_ports;
 use super::durations::{A_DURATION, A_SIZE, duration, size};
 use super::known::EVERY;
 use super::raw::Node;
@@ -183,6 +184,13 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
             "write candidate_ips: [203.0.113.7] with the address that clients reach, or [candidate_host_ip] for the \
              first address of this host"
                 .into(),
+        );
+    }
+    if let Some(port) = listen.map(|listen| listen.port()).filter(|port| blocked_ports::is_blocked(*port)) {
+        let path = super::section::join(&net.path, "addr");
+        let message = format!("browsers send no ICE to port {port}: it is on their list of blocked ports");
+        findings.warn(net.place("addr"), &path, message).help = Some(
+            "take another one, such as 443, 3478 or 6001; the list is the \"bad ports\" of the Fetch standard".into(),
         );
     }
     Some(Ice { candidate_ips })

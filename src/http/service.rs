@@ -13,7 +13,7 @@ use super::conversation::Conversation;
 use super::server::Phase;
 use super::upstream::Upstreams;
 use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, UpstreamGroup};
-use crate::dialect::{ConnectionId, Dialect, EdgeCandidates, Settings};
+use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, Settings};
 use crate::route::{Balancer, RequestKind, RouteTable};
 use crate::session::registration::{EndReason, Mode, SessionId, SessionSink};
 
@@ -52,14 +52,6 @@ struct Group {
 /// Why a service cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// The route names a dialect that this version does not serve.
-    #[error("route {route}: dialect {dialect:?} is not served by this version")]
-    NoDialect {
-        /// Name of the route.
-        route: Arc<str>,
-        /// What it asks for.
-        dialect: DialectKind,
-    },
     /// The route names a group that is not there.
     #[error("route {route}: no upstream group number {group}")]
     NoGroup {
@@ -70,11 +62,22 @@ pub enum ServiceError {
     },
 }
 
-/// Makes the dialect of a route; `None` for a kind it does not know.
+/// Makes the dialect of a route; `None` for a kind it does not know, which is then proxied as it is.
 pub type DialectBuilder = dyn Fn(&DialectKind, Settings) -> Option<Box<dyn Dialect>>;
 
 impl HttpService {
-    /// Builds the service with `dialects`; opens no connection yet.
+    /// Builds the service with the dialects of this version; opens no connection yet.
+    pub fn new(
+        config: &config::Http,
+        upstreams: &[UpstreamGroup],
+        limits: &Limits,
+        edge_candidates: &EdgeCandidates,
+        sink: &Arc<dyn SessionSink>,
+    ) -> Result<Self, ServiceError> {
+        Self::with_dialects(config, upstreams, limits, edge_candidates, sink, &dialect::build)
+    }
+
+    /// The same with other dialects, for tests.
     pub fn with_dialects(
         config: &config::Http,
         upstreams: &[UpstreamGroup],
@@ -169,15 +172,9 @@ impl ServedRoute {
         {
             return Err(ServiceError::NoGroup { route: route.name.clone(), group });
         }
-        let conversation = match &route.dialect {
-            None => None,
-            Some(kind) => {
-                let Some(dialect) = dialects(kind, settings(route, edge_candidates)) else {
-                    return Err(ServiceError::NoDialect { route: route.name.clone(), dialect: kind.clone() });
-                };
-                Some(Arc::new(Conversation::new(dialect, sink.clone())))
-            }
-        };
+        let dialect =
+            route.dialect.as_ref().and_then(|kind| dialects(kind, settings(route, edge_candidates)));
+        let conversation = dialect.map(|dialect| Arc::new(Conversation::new(dialect, sink.clone())));
         Ok(ServedRoute { name: route.name.clone(), conversation, upstream: route.upstream.clone() })
     }
 }

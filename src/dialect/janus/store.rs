@@ -60,8 +60,21 @@ impl Store {
         Some(janus_session.exchanges.entry(handle).or_default())
     }
 
-    /// The exchange of a handle, if there is one.
-    pub(super) fn known(&mut self, session: Id, handle: Id) -> Option<&mut Exchange> {
+    /// The PeerConnection of a handle is over; `hang_up` decides what its exchange still keeps.
+    pub(super) fn hung_up(
+        &mut self,
+        commands: &mut Vec<Command>,
+        session: Id,
+        handle: Id,
+        hang_up: impl FnOnce(&mut Exchange, &mut Vec<Command>),
+    ) {
+        let Some(exchange) = self.known(session, handle) else { return };
+        let mark = commands.len();
+        hang_up(exchange, commands);
+        self.told(session, handle, &commands[mark..]);
+    }
+
+    fn known(&mut self, session: Id, handle: Id) -> Option<&mut Exchange> {
         self.sessions.get_mut(&session)?.exchanges.get_mut(&handle)
     }
 
@@ -152,13 +165,6 @@ impl Store {
         self.forget(&gone);
     }
 
-    /// How many handles are kept.
-    #[cfg(test)]
-    pub(super) fn handles(&self) -> usize {
-        assert_eq!(self.handles, self.sessions.values().map(|it| it.exchanges.len()).sum::<usize>());
-        self.handles
-    }
-
     /// Whether one more handle fits, if need be in place of one that no packet side serves.
     fn has_room(&mut self, session: Id) -> bool {
         if self.handles >= MAX_HANDLES || self.sessions.len() >= MAX_HANDLES {
@@ -203,5 +209,60 @@ impl JanusSession {
 
     fn is_live(&self) -> bool {
         self.exchanges.values().any(Exchange::is_live)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(store: &Store) -> usize {
+        assert_eq!(store.handles, store.sessions.values().map(|it| it.exchanges.len()).sum::<usize>());
+        store.handles
+    }
+
+    #[test]
+    fn one_janus_session_cannot_fill_the_table() {
+        let (mut store, now) = (Store::default(), Instant::now());
+        let made = (0..10_000).filter(|handle| store.exchange(now, 1, *handle).is_some()).count();
+        assert_eq!((made, count(&store)), (MAX_HANDLES_PER_SESSION, MAX_HANDLES_PER_SESSION));
+        assert!(store.exchange(now, 1, 0).is_some(), "those it has stay");
+        assert!(store.exchange(now, 2, 0).is_some(), "others have room");
+    }
+
+    #[test]
+    fn a_full_table_drops_what_janus_never_spoke_of_then_the_oldest() {
+        let (mut store, start) = (Store::default(), Instant::now());
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        for session in 0..MAX_HANDLES as u64 {
+            assert!(store.exchange(at(session), session, 0).is_some());
+            if session < 10 {
+                store.confirmed(at(session), session, None);
+            }
+        }
+        assert!(store.exchange(at(1_000_000), 1_000_000, 0).is_some());
+        assert_eq!(count(&store), MAX_HANDLES - MAX_HANDLES / 16 + 1);
+        assert!(store.known(9, 0).is_some(), "confirmed");
+        assert!(store.known(10, 0).is_none(), "oldest of the others");
+        assert!(store.known(MAX_HANDLES as u64 - 1, 0).is_some());
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_websocket_that_closed() {
+        let (mut store, now) = (Store::default(), Instant::now());
+        for session in 0..100 {
+            store.confirmed(now, session, Some(ConnectionId(session % 2)));
+            store.exchange(now, session, 1);
+        }
+        store.confirmed(now, 0, Some(ConnectionId(1)));
+        let mut commands = Vec::new();
+        store.closed(&mut commands, ConnectionId(0));
+        assert_eq!(
+            (count(&store), store.sessions.len()),
+            (51, 51),
+            "a claimed session goes with its new socket"
+        );
+        store.closed(&mut commands, ConnectionId(1));
+        assert_eq!((count(&store), store.sessions.len(), store.by_connection.len()), (0, 0, 0));
     }
 }

@@ -1,24 +1,17 @@
 //! Replays captured exchanges of janus.js with Janus 1.1.2 through the Janus dialect, over REST and WebSocket, and checks
 //! what each side gets to see and what the packet side is told.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use xrtc::config::DialectKind;
-use xrtc::dialect::{Carrier, ConnectionId, Context, Dialect, Message, Settings, Side, Verdict, build};
-use xrtc::session::registration::{
-    BackendCandidate, CandidateTransport, Command, EndReason, Mode, Registration, Role, SessionId,
-};
+use xrtc::dialect::{Carrier, ConnectionId, Side, Verdict};
+use xrtc::session::registration::{BackendCandidate, CandidateTransport, EndReason, Mode, Role};
 
-const EDGE_UDP: &str = "candidate:1 1 udp 2013266431 192.0.2.1 6000 typ host";
-const EDGE_TCP: &str = "candidate:2 1 tcp 1010827775 192.0.2.1 6000 typ host tcptype passive";
+use crate::edge::Edge;
 
 /// One captured message.
 #[derive(Deserialize)]
@@ -33,80 +26,6 @@ struct Step<'a> {
     reply_to: Option<usize>,
     open: Option<&'a str>,
     close: Option<u16>,
-}
-
-/// A dialect with everything it needs, and everything that came out of it.
-struct Edge {
-    dialect: Box<dyn Dialect>,
-    now: Instant,
-    random: u64,
-    commands: Vec<Command>,
-}
-
-impl Edge {
-    fn new(mode: Mode) -> Self {
-        let settings = Settings {
-            route: "janus".into(),
-            edge_candidates: [EDGE_UDP, EDGE_TCP].map(Box::from).into(),
-            mode,
-            prefer_tcp: false,
-            upstream: None,
-        };
-        let dialect = build(&DialectKind::Janus, settings).unwrap();
-        Edge { dialect, now: Instant::now(), random: 1, commands: Vec::new() }
-    }
-
-    fn with<T>(&mut self, act: impl FnOnce(&mut dyn Dialect, &mut Context<'_>) -> T) -> T {
-        let random = &mut self.random;
-        let mut fill = |bytes: &mut [u8]| {
-            for byte in bytes {
-                *random =
-                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                *byte = (*random >> 56) as u8;
-            }
-        };
-        let mut cx = Context { now: self.now, random: &mut fill, commands: &mut self.commands };
-        act(self.dialect.as_mut(), &mut cx)
-    }
-
-    fn handle(&mut self, from: Side, carrier: Carrier<'_>, body: &[u8]) -> Verdict {
-        self.with(|dialect, cx| dialect.handle(cx, Message { from, carrier, body }))
-    }
-
-    fn registrations(&self) -> Vec<Arc<Registration>> {
-        let registration = |command: &Command| match command {
-            Command::Register(registration) => Some(registration.clone()),
-            _ => None,
-        };
-        self.commands.iter().filter_map(registration).collect()
-    }
-
-    fn ends(&self) -> Vec<(SessionId, EndReason)> {
-        let end = |command: &Command| match command {
-            Command::End(session, reason) => Some((*session, *reason)),
-            _ => None,
-        };
-        self.commands.iter().filter_map(end).collect()
-    }
-
-    /// Every candidate that the packet side learns of a session, by generation.
-    fn candidates(&self) -> BTreeMap<(SessionId, u32), Vec<BackendCandidate>> {
-        let mut all = BTreeMap::new();
-        let mut newest = BTreeMap::new();
-        for command in &self.commands {
-            match command {
-                Command::Register(it) => {
-                    newest.insert(it.session, it.generation);
-                    all.insert((it.session, it.generation), it.candidates.clone());
-                }
-                Command::AddCandidates(session, more) => {
-                    all.get_mut(&(*session, newest[session])).unwrap().extend(more.iter().cloned());
-                }
-                Command::End(..) => {}
-            }
-        }
-        all
-    }
 }
 
 /// A capture replayed: what went in and what came out, message by message.

@@ -1,0 +1,115 @@
+//! The built `xrtc`, as a process, on free loopback ports.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A running edge; stopped when dropped.
+pub struct Edge {
+    child: Child,
+    dir: PathBuf,
+    /// Its one UDP port.
+    pub udp: SocketAddr,
+    /// Its HTTP port.
+    pub http: SocketAddr,
+}
+
+impl Edge {
+    /// An edge with one route to a Janus at `backend`. A port that was free may be taken before the edge has it, so it
+    /// tries again.
+    pub fn start(backend: SocketAddr) -> Edge {
+        let mut said = String::new();
+        for _ in 0..5 {
+            let mut edge = Edge::spawn(backend);
+            if edge.listens() {
+                return edge;
+            }
+            said = edge.log();
+        }
+        panic!("xrtc does not listen:\n{said}");
+    }
+
+    fn spawn(backend: SocketAddr) -> Edge {
+        let (udp, http) = (free_udp(), free_tcp());
+        let dir = fresh_dir();
+        let config = dir.join("routes.yml");
+        fs::write(&config, routes(udp, http, backend)).unwrap();
+        let log = File::create(dir.join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_xrtc"))
+            .arg("run")
+            .arg("-c")
+            .arg(&config)
+            .env("XRTC_LOG", "info,xrtc=debug")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Edge { child, dir, udp, http }
+    }
+
+    /// All that it said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    fn listens(&mut self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) && matches!(self.child.try_wait(), Ok(None)) {
+            if TcpStream::connect(self.http).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of xrtc ---\n{}", self.log());
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn routes(udp: SocketAddr, http: SocketAddr, backend: SocketAddr) -> String {
+    format!(
+        r#"services:
+  udp0:
+    proto: udp
+    net: {{addr: "{udp}", enable_ice: true, candidate_ips: ["{}"]}}
+  http0:
+    proto: http
+    net: {{addr: "{http}"}}
+    http:
+      routes:
+        janus: {{upstream: "http://{backend}", paths: [/janus]}}
+media: {{workers: 2}}
+"#,
+        udp.ip()
+    )
+}
+
+fn free_udp() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn free_tcp() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn fresh_dir() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("xrtc-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let dir = std::env::temp_dir().join(name);
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}
