@@ -4,8 +4,9 @@ import { until } from '../lib/processes.mjs';
 import { callEcho, echo, everything } from './echotest.mjs';
 import { freshRoom, publish, subscribe } from './videoroom.mjs';
 
-// A restart must not be visible: an unlucky key frame takes longer than the switch itself.
-const LONGEST_STALL_MS = 1500;
+// A restart must not be visible: Chromium shows 100-150 ms, as between any two frames. Firefox itself stops for 3 s in one
+// restart of three, also straight to Janus.
+const LONGEST_STALL_MS = { chromium: 1000, firefox: 5000 };
 
 async function clientRestarts(test) {
   const caller = await test.caller();
@@ -40,7 +41,8 @@ async function restarted(test, caller, name, before) {
   await new Promise((resolve) => setTimeout(resolve, 2000));
   await test.works(caller, name);
   const stall = await caller.longestStall(name);
-  assert.ok(stall < LONGEST_STALL_MS, `no new frame for ${stall} ms around the restart`);
+  test.shown.note = `longest time without a new frame: ${stall} ms`;
+  assert.ok(stall < LONGEST_STALL_MS[test.spec.browser ?? 'chromium'], `no new frame for ${stall} ms around the restart`);
   if (test.edge.straight) return;
   const session = test.session(caller, name);
   const generations = test.edge.sessions('connected').filter((line) => line.session === session).map((line) => line.generation);
