@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Frame, SizeHint};
-use tokio::time::Instant;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, timeout};
 
 /// What a stream of bytes may fail with.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -18,8 +18,56 @@ pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// Any body: streamed, whole or empty.
 pub(super) type Body = UnsyncBoxBody<Bytes, BodyError>;
 
-/// A body that is passed on as it arrives.
-pub(super) fn streamed(body: hyper::body::Incoming) -> Body {
+/// What is read and dropped of a body that nobody wants.
+const DISCARD_LIMIT: usize = 16 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request's body. What is left of it when it is dropped is still read, within limits: a client that sends into a closed
+/// connection sees a reset instead of its answer.
+pub(super) struct Received(Option<Incoming>);
+
+impl Received {
+    pub(super) fn new(body: Incoming) -> Self {
+        Received(Some(body).filter(|body| !body.is_end_stream()))
+    }
+}
+
+impl hyper::body::Body for Received {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        let Some(body) = self.0.take().filter(|body| !body.is_end_stream()) else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(timeout(DISCARD_TIMEOUT, discard(body)));
+        }
+    }
+}
+
+/// A response's body that is passed on as it arrives.
+pub(super) fn streamed(body: Incoming) -> Body {
     body.map_err(BodyError::from).boxed_unsync()
 }
 
@@ -57,16 +105,11 @@ where
     Ok(gathered.freeze())
 }
 
-/// Reads and drops what is left of a refused body, up to `limit` bytes: a client that still sends when the connection
-/// closes sees a reset instead of the answer.
-pub(super) async fn discard<B>(body: &mut B, limit: usize)
-where
-    B: hyper::body::Body<Data = Bytes> + Unpin,
-{
+async fn discard(mut body: Incoming) {
     let mut seen = 0;
     while let Some(Ok(frame)) = body.frame().await {
         seen += frame.data_ref().map_or(0, Bytes::len);
-        if seen > limit {
+        if seen > DISCARD_LIMIT {
             return;
         }
     }

@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
     HeaderValue, TRANSFER_ENCODING,
 };
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::answer::{self, Fault};
-use super::body::{self, Body, ReadError};
+use super::body::{self, Body, ReadError, Received};
 use super::coding;
 use super::conversation::Conversation;
 use super::forwarded::{Arrival, request_id, set_forwarded};
@@ -35,16 +36,13 @@ use crate::route::{Asked, Choice, Chosen, RequestKind};
 /// A client has this long to send a body that a dialect reads: 1 MiB on a line of 300 kbit/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is read and dropped of a body that was refused, so that its sender comes to read the answer.
-const DISCARD_LIMIT: usize = 16 << 20;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Answers one request.
 pub(super) async fn respond(
     service: &Arc<HttpService>,
     client: &Arc<ClientConnection>,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    let request = request.map(Received::new);
     let started = Instant::now();
     let method = request.method().clone();
     // The query may hold tokens.
@@ -82,7 +80,7 @@ struct Trace {
 async fn phases(
     service: &Arc<HttpService>,
     client: &Arc<ClientConnection>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     trace: &mut Trace,
 ) -> Result<Response<Body>, Fault> {
     check(&request)?;
@@ -117,7 +115,7 @@ struct AskedFor {
 }
 
 /// What the edge never passes on.
-fn check(request: &Request<Incoming>) -> Result<(), Fault> {
+fn check(request: &Request<Received>) -> Result<(), Fault> {
     // RFC 9112 §3.2: whoever sends two wants two servers to disagree about the target.
     let hosts = request.headers().get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
@@ -131,7 +129,7 @@ fn check(request: &Request<Incoming>) -> Result<(), Fault> {
 
 fn find_route<'a>(
     service: &'a HttpService,
-    request: &Request<Incoming>,
+    request: &Request<Received>,
 ) -> Result<(Chosen, &'a ServedRoute), Fault> {
     let headers = request.headers();
     let protocols = if is_websocket_upgrade(request) { offered_protocols(headers) } else { Vec::new() };
@@ -158,14 +156,14 @@ async fn ask_dialect(
     service: &HttpService,
     route: &ServedRoute,
     asked: &AskedFor,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Result<Decided, Fault> {
     let (mut head, mut incoming) = request.into_parts();
     let reader = route.conversation.as_deref();
     let Some(conversation) = reader.filter(|c| c.reads_request(asked.method.as_str(), &asked.path)) else {
         let body = match incoming.is_end_stream() {
             true => OutgoingBody::Whole(Bytes::new()),
-            false => OutgoingBody::Streamed(body::streamed(incoming)),
+            false => OutgoingBody::Streamed(incoming.boxed_unsync()),
         };
         return Ok(Decided::SendOn(head, body));
     };
@@ -187,14 +185,11 @@ async fn ask_dialect(
     }
 }
 
-async fn read_request(incoming: &mut Incoming, limit: usize) -> Result<Bytes, Fault> {
+async fn read_request(incoming: &mut Received, limit: usize) -> Result<Bytes, Fault> {
     match timeout(BODY_TIMEOUT, body::read_whole(incoming, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(ReadError::Cut)) => Err(Fault::RequestCut),
-        Ok(Err(ReadError::TooLarge)) => {
-            let _ = timeout(DISCARD_TIMEOUT, body::discard(incoming, DISCARD_LIMIT)).await;
-            Err(Fault::RequestTooLarge(limit))
-        }
+        Ok(Err(ReadError::TooLarge)) => Err(Fault::RequestTooLarge(limit)),
         Err(_) => Err(Fault::RequestSlow(BODY_TIMEOUT)),
     }
 }
@@ -239,19 +234,22 @@ async fn returning(
     server: &ServerUrl,
     response: Response<Incoming>,
 ) -> Result<Response<Body>, Fault> {
+    let upstream_fault = |reason: String| Fault::Upstream { server: upstream::name(server), reason };
     let (mut head, mut incoming) = response.into_parts();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(upstream_fault("switched protocols without being asked".to_owned()));
+    }
     remove_hop_by_hop(&mut head.headers);
     head.version = Version::HTTP_11;
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let (method, status) = (asked.method.as_str(), head.status.as_u16());
     let reader = route.conversation.as_deref();
-    let reader = reader.filter(|_| asked.method != Method::HEAD && !incoming.is_end_stream());
+    let reader = reader.filter(|_| asked.method != Method::HEAD);
     let Some(conversation) = reader.filter(|c| c.reads_response(method, &asked.path, status, content_type))
     else {
         return Ok(Response::from_parts(head, body::streamed(incoming)));
     };
 
-    let upstream_fault = |reason: String| Fault::Upstream { server: upstream::name(server), reason };
     let sent = match timeout(
         service.upstreams.patience(),
         body::read_whole(&mut incoming, service.body_limit),
@@ -278,6 +276,8 @@ async fn returning(
         None => sent,
     };
     match speak(conversation, Side::Backend, asked, &plain) {
+        // A 204 or 304 must not get a length (RFC 9110 §8.6).
+        Verdict::Pass if plain.is_empty() => Ok(Response::from_parts(head, body::whole(plain))),
         Verdict::Pass => {
             set_length(&mut head.headers, plain.len());
             Ok(Response::from_parts(head, body::whole(plain)))
@@ -300,8 +300,11 @@ fn speak(conversation: &Conversation, from: Side, asked: &AskedFor, body: &[u8])
     conversation.handle(Message { from, carrier, body })
 }
 
-/// The body without its content coding, where it has one.
+/// The body without its content coding, where it has one. Nothing is not coded, whatever the header says.
 fn decode(headers: &HeaderMap, body: &[u8], limit: usize) -> Result<Option<Vec<u8>>, coding::CodingError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
     let mut codings = headers.get_all(CONTENT_ENCODING).into_iter();
     let Some(first) = codings.next() else { return Ok(None) };
     match (first.to_str(), codings.next()) {

@@ -49,8 +49,9 @@ impl ConnectionCap {
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest request head; 431 beyond it.
 const MAX_HEAD: usize = 64 << 10;
-/// How long requests and WebSockets may take to end when the service stops.
-const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long requests and WebSockets may take to end when the service stops. Draining came before; a long poll would take
+/// half a minute.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two probes of a silent client connection.
 const CLIENT_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Waits after a failed accept: doubles from the first to the last.

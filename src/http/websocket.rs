@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
@@ -14,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tracing::debug;
 
 use super::answer::Fault;
-use super::body::{self, Body};
+use super::body::{self, Body, Received};
 use super::conversation::Conversation;
 use super::headers::{is_websocket, remove_hop_by_hop, set_websocket};
 use super::proxy::outgoing_head;
@@ -33,7 +32,7 @@ pub(super) async fn upgrade(
     route: &ServedRoute,
     chosen: Chosen,
     server: &ServerUrl,
-    mut request: Request<Incoming>,
+    mut request: Request<Received>,
 ) -> Result<Response<Body>, Fault> {
     let on_client = hyper::upgrade::on(&mut request);
     let (head, _) = request.into_parts();
@@ -93,8 +92,8 @@ struct Open {
 }
 
 impl Judge for Open {
-    fn judge(&self, from: Side, text: &[u8]) -> Verdict {
-        self.conversation.handle(Message { from, carrier: Carrier::WebSocket(self.connection), body: text })
+    fn judge(&self, from: Side, data: &[u8]) -> Verdict {
+        self.conversation.handle(Message { from, carrier: Carrier::WebSocket(self.connection), body: data })
     }
 }
 

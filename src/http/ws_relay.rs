@@ -1,7 +1,7 @@
 //! Two open WebSockets joined into one: messages in order, closes and pings end to end, each side's faults told to that side.
 //!
 //! One message per direction is in memory; a side that does not read slows down the other and nobody else. Knows nothing
-//! of handshakes and routes; what becomes of a text message says its [`Judge`].
+//! of handshakes and routes; what becomes of a text or binary message says its [`Judge`].
 
 use std::future::{Future, pending};
 use std::io;
@@ -17,13 +17,15 @@ use tracing::debug;
 use super::ws_frame::{Decoder, Message, Sender, Violation, close, encode};
 use crate::dialect::{Side, Verdict};
 
-/// Decides over text messages.
+/// Decides over text and binary messages. Media servers read both alike, so neither may pass unread.
 pub(super) trait Judge: Sync {
-    fn judge(&self, from: Side, text: &[u8]) -> Verdict;
+    fn judge(&self, from: Side, data: &[u8]) -> Verdict;
 }
 
 /// How long the second side may take to answer a close, and what it still has to say before it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long both sides may take to answer when the edge stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a side may take to close its connection after everything has been said.
 const LINGER: Duration = Duration::from_secs(1);
 /// A side that takes no message for this long is given up.
@@ -144,12 +146,16 @@ where
     }
 }
 
-/// What goes back to the sender of `message`, and what goes on.
+/// What goes back to the sender of `message`, and what goes on; in the sender's own kind of message.
 fn destinations(from: Side, message: Message, judge: &impl Judge) -> (Option<Message>, Option<Message>) {
-    let Message::Text(text) = message else { return (None, Some(message)) };
-    let message = |text: Vec<u8>| Some(Message::Text(Bytes::from(text)));
-    match judge.judge(from, &text) {
-        Verdict::Pass => (None, Some(Message::Text(text))),
+    let (data, kind): (_, fn(Bytes) -> Message) = match message {
+        Message::Text(text) => (text, Message::Text),
+        Message::Binary(data) => (data, Message::Binary),
+        other => return (None, Some(other)),
+    };
+    let message = |data: Vec<u8>| Some(kind(data.into()));
+    match judge.judge(from, &data) {
+        Verdict::Pass => (None, Some(kind(data))),
         Verdict::Replace(replacement) => (None, message(replacement)),
         Verdict::Answer(answer) => (message(answer), None),
         Verdict::Swallow => (None, None),
@@ -220,8 +226,8 @@ where
 {
     let message = close(1001, "the edge stops");
     let tell = async { tokio::join!(client.send(&message), upstream.send(&message)) };
-    let _ = timeout(CLOSE_TIMEOUT, async { tokio::join!(up, down, tell) }).await;
-    let _ = timeout(LINGER, async { tokio::join!(client.shutdown(), upstream.shutdown()) }).await;
+    let _ = timeout(STOP_TIMEOUT, async { tokio::join!(up, down, tell) }).await;
+    let _ = timeout(LINGER / 2, async { tokio::join!(client.shutdown(), upstream.shutdown()) }).await;
 }
 
 /// What a side is told when the other one is gone: the client that its server failed, the backend that its client left.
@@ -294,3 +300,7 @@ async fn copy<S: AsyncRead + AsyncWrite>(mut from: ReadHalf<S>, mut to: WriteHal
     let _ = tokio::io::copy(&mut from, &mut to).await;
     let _ = to.shutdown().await;
 }
+
+#[cfg(test)]
+#[path = "ws_relay_tests.rs"]
+mod tests;

@@ -8,6 +8,7 @@
 )]
 
 use std::future::Future;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -98,7 +100,9 @@ impl Dialect for Obedient {
         self.0.push(format!("ended {} {}", session.0, reason.label()));
     }
 
-    fn sweep(&mut self, _cx: &mut Context<'_>) {}
+    fn sweep(&mut self, _cx: &mut Context<'_>) {
+        self.0.push("sweep");
+    }
 }
 
 /// A running edge.
@@ -116,21 +120,14 @@ impl Edge {
     }
 
     pub async fn with_groups(config: Http, groups: &[UpstreamGroup]) -> Edge {
-        let limits =
-            Limits { sessions: 10, http_connections: 1000, signalling_body: 1 << 20, ws_message: 1 << 20 };
-        let record = Record::default();
-        let sink: Arc<dyn SessionSink> = Arc::new(record.clone());
-        let for_dialect = record.clone();
-        let dialects = move |_: &DialectKind, _| -> Option<Box<dyn Dialect>> {
-            Some(Box::new(Obedient(for_dialect.clone())))
-        };
-        let candidates = Arc::from(Vec::new());
-        let service = HttpService::with_dialects(&config, groups, &limits, &candidates, &sink, &dialects);
-        let service = Arc::new(service.unwrap());
+        let (service, record) = service(&config, groups);
+        Edge::serving(service, record, ConnectionCap::new(1000)).await
+    }
+
+    pub async fn serving(service: Arc<HttpService>, record: Record, cap: ConnectionCap) -> Edge {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (phase, seen) = watch::channel(Phase::Serving);
-        let cap = ConnectionCap::new(limits.http_connections);
         let task = tokio::spawn(serve(listener, service.clone(), cap, seen));
         Edge { addr, record, service, phase, task }
     }
@@ -140,6 +137,23 @@ impl Edge {
         self.phase.send(Phase::Stopping).unwrap();
         in_time(self.task).await.unwrap();
     }
+}
+
+/// A service with the test dialect on every route that has one, and what it is told.
+pub fn service(config: &Http, groups: &[UpstreamGroup]) -> (Arc<HttpService>, Record) {
+    let record = Record::default();
+    let sink: Arc<dyn SessionSink> = Arc::new(record.clone());
+    let for_dialect = record.clone();
+    let dialects = move |_: &DialectKind, _| -> Option<Box<dyn Dialect>> {
+        Some(Box::new(Obedient(for_dialect.clone())))
+    };
+    let candidates = Arc::from(Vec::new());
+    let service = HttpService::with_dialects(config, groups, &limits(), &candidates, &sink, &dialects);
+    (Arc::new(service.unwrap()), record)
+}
+
+pub fn limits() -> Limits {
+    Limits { sessions: 10, http_connections: 1000, signalling_body: 1 << 20, ws_message: 1 << 20 }
 }
 
 /// A service with `routes`.
@@ -321,4 +335,46 @@ pub fn json(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 /// Waits, but never as long as a hanging test would.
 pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("nothing happened for 20 s")
+}
+
+/// Says what it was asked: method, target, framing and body.
+pub async fn echo(request: Request<hyper::body::Incoming>, _: usize) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let framing = ["content-length", "transfer-encoding"]
+        .map(|name| head.headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned());
+    let body = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&body);
+    Response::new(Full::from(format!("{} {} {}/{} {text}", head.method, head.uri, framing[0], framing[1])))
+}
+
+/// An upstream that reads a request head, says `answer` and closes.
+pub async fn raw_answer(answer: &'static str) -> Upstream {
+    Upstream::raw(move |mut stream, _| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+    .await
+}
+
+pub async fn read_head(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+}
+
+pub async fn post_coded(edge: &Edge, coding: &str, body: Vec<u8>) -> (u16, String) {
+    let mut request = request("POST", "/d", full(body));
+    request.headers_mut().insert("content-encoding", coding.parse().unwrap());
+    let response = Client::connect(edge.addr).await.send(request).await.unwrap();
+    (response.status().as_u16(), text(response).await)
+}
+
+pub fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
 }
