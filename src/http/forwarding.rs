@@ -20,6 +20,8 @@ use crate::route::{Chosen, Evidence};
 pub(super) struct Forwarded {
     pub(super) response: Response<Incoming>,
     pub(super) server: ServerUrl,
+    /// What it was asked for: path and query.
+    pub(super) target: String,
     pub(super) home: Option<Home>,
     /// What the client must keep to come back to the same server.
     pub(super) cookie: Option<HeaderValue>,
@@ -48,7 +50,7 @@ pub(super) async fn forward(
             Ok(response) => {
                 note(service, &pick, None);
                 let cookie = service.pools.remember(need, &pick, arrival.tls.is_some());
-                return Ok(Forwarded { response, server: pick.server, home: pick.home, cookie });
+                return Ok(Forwarded { response, server: pick.server, target, home: pick.home, cookie });
             }
             Err(failure) => {
                 note(service, &pick, Some(&failure));

@@ -27,17 +27,20 @@ pub(super) struct Pools {
 pub(super) struct Pool {
     pub(super) name: Arc<str>,
     pub(super) check: Option<HealthCheck>,
+    pub(super) servers: Vec<ServerUrl>,
     balancer: Mutex<Balancer>,
 }
 
 /// A request that needs a server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Need<'a> {
     /// Index of its route.
     pub(super) route: usize,
     pub(super) upstream: &'a RouteUpstream,
     pub(super) kind: RequestKind,
     pub(super) belongs: Belongs,
+    /// The server that the route's dialect wants, because it has what is asked for.
+    pub(super) server: Option<ServerUrl>,
 }
 
 /// What a request says about where it belongs.
@@ -81,11 +84,12 @@ impl Pools {
         Pools { groups: groups.iter().map(Pool::new).collect(), sticky: Mutex::new(StickyTable::new()) }
     }
 
-    /// The server of its Janus session, else of its sticky session, else the one whose turn it is.
+    /// The server that the dialect names, else that of its Janus session, else of its sticky session, else the one whose turn it is.
     pub(super) fn pick(&self, need: &Need<'_>) -> Result<Pick, Fault> {
         let group = match need.upstream {
             RouteUpstream::Server(server) => {
-                return Ok(Pick { server: server.clone(), home: None, may_move: false });
+                let server = need.server.as_ref().unwrap_or(server).clone();
+                return Ok(Pick { server, home: None, may_move: false });
             }
             RouteUpstream::Group(group) => *group,
         };
@@ -108,6 +112,11 @@ impl Pools {
             None => Vec::new(),
         };
         let mut balancer = pool.balancer();
+        let is = |url: &ServerUrl| balancer.members().find(|member| balancer.url(*member) == url);
+        let named = need.server.as_ref().and_then(is);
+        if let Some(member) = named {
+            return Some(Pick::new(group, &balancer, member, false));
+        }
         // Only this server has the session; that it does not answer is what the client must hear.
         if let Some(member) = at_home.and_then(|machine| balancer.on(machine, need.kind)) {
             return Some(Pick::new(group, &balancer, member, false));
@@ -200,6 +209,7 @@ impl Pool {
         Pool {
             name: group.name.clone(),
             check: group.health.clone(),
+            servers: group.servers.clone(),
             balancer: Mutex::new(Balancer::new(group)),
         }
     }

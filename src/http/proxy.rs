@@ -29,9 +29,10 @@ use super::headers::{is_websocket_upgrade, offered_protocols, remove_hop_by_hop}
 use super::pools::{Belongs, Need};
 use super::server::ClientConnection;
 use super::service::{HttpService, ServedRoute};
+use super::session_urls;
 use super::upstream::{self, OutgoingBody};
 use super::websocket;
-use crate::dialect::{Carrier, Message, Side, Verdict};
+use crate::dialect::{Carrier, ExchangeId, Head, Message, Side, Verdict};
 use crate::route::{Asked, Choice, Chosen, RequestKind, session_in_answer};
 
 /// A client has this long to send a body that a dialect reads: 1 MiB on a line of 300 kbit/s.
@@ -85,33 +86,69 @@ async fn phases(
     trace: &mut Trace,
 ) -> Result<Response<Body>, Fault> {
     check(&request)?;
-    let (chosen, route) = match find_route(service, &request) {
+    let found = find_route(service, &request);
+    if let Some((rest, resource)) = service.rest(request.uri().path())
+        && !matches!(found, Err(Fault::Misdirected))
+    {
+        trace.route = Some(Arc::from("rest"));
+        return rest.respond(resource, client.arrival.peer.ip(), request).await;
+    }
+    let (chosen, route) = match found {
         Ok(found) => found,
         Err(Fault::Unrouted) if request.method() == Method::OPTIONS => return Ok(answer::empty()),
         Err(fault) => return Err(fault),
     };
     trace.route = Some(route.name.clone());
     let kind = if is_websocket_upgrade(&request) { RequestKind::WebSocket } else { RequestKind::Http };
-    let need = route.need(chosen.route, kind, request.uri().path(), request.headers());
+    let mut need = route.need(chosen.route, kind, request.uri().path(), request.headers());
     let arrival = &client.arrival;
     if kind == RequestKind::WebSocket {
         return websocket::upgrade(service, client, route, chosen, &need, request, &mut trace.upstream).await;
     }
 
-    let asked = AskedFor { method: request.method().clone(), path: request.uri().path().to_owned() };
+    let mut asked = AskedFor {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().map(str::to_owned),
+        chosen,
+        exchange: service.next_exchange(),
+        target: String::new(),
+        origin: String::new(),
+    };
+    // However this ends, the dialect is told that no response comes any more.
+    let _concluded = route.conversation.as_deref().map(|it| Concluded(it, asked.exchange));
     let (head, body) = match ask_dialect(service, route, &asked, request).await? {
         Decided::SendOn(head, body) => (head, body),
         Decided::Answer(response) => return Ok(response),
     };
+    need.server = route.conversation.as_deref().and_then(|it| it.pinned(&asked.path, asked.query.as_deref()));
     let head = outgoing_head(service, arrival, route, head);
+    asked.origin = session_urls::origin(&head.headers);
     let forwarded = forward(service, arrival, chosen, &need, head, body, &mut trace.upstream).await?;
+    asked.target.clone_from(&forwarded.target);
     returning(service, route, &asked, &need, forwarded).await
 }
 
-/// The request line as the client sent it, for the response's turn.
-struct AskedFor {
-    method: Method,
-    path: String,
+/// The request as the client sent it, for the response's turn.
+pub(super) struct AskedFor {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: Option<String>,
+    pub(super) chosen: Chosen,
+    pub(super) exchange: ExchangeId,
+    /// What the upstream was asked for: path and query.
+    pub(super) target: String,
+    /// Scheme and authority that the client used.
+    pub(super) origin: String,
+}
+
+/// Tells the dialect of the end of an exchange, however it ends.
+struct Concluded<'a>(&'a Conversation, ExchangeId);
+
+impl Drop for Concluded<'_> {
+    fn drop(&mut self) {
+        self.0.concluded(self.1);
+    }
 }
 
 /// What the edge never passes on.
@@ -178,7 +215,9 @@ async fn ask_dialect(
 
     let sent = read_request(&mut incoming, service.body_limit).await?;
     let decoded = decode(&head.headers, &sent, service.body_limit).map_err(Fault::Coding)?;
-    match speak(conversation, Side::Client, asked, decoded.as_deref().unwrap_or(&sent)) {
+    let about = session_urls::request_head(asked, &head.headers);
+    match speak(conversation, Side::Client, asked, &about, decoded.as_deref().unwrap_or(&sent)) {
+        Verdict::Pass if sent.is_empty() => Ok(Decided::SendOn(head, OutgoingBody::Whole(sent))),
         Verdict::Pass => {
             set_length(&mut head.headers, sent.len());
             Ok(Decided::SendOn(head, OutgoingBody::Whole(sent)))
@@ -188,12 +227,15 @@ async fn ask_dialect(
             Ok(Decided::SendOn(head, OutgoingBody::Whole(replacement.into())))
         }
         Verdict::Answer(body) => Ok(Decided::Answer(answer::json(body))),
+        Verdict::Respond { status, headers, body } => {
+            Ok(Decided::Answer(answer::respond(status, headers, body)))
+        }
         Verdict::Swallow => Ok(Decided::Answer(answer::empty())),
         Verdict::Refuse { reason, body } => Err(Fault::Refused { reason, body }),
     }
 }
 
-async fn read_request(incoming: &mut Received, limit: usize) -> Result<Bytes, Fault> {
+pub(super) async fn read_request(incoming: &mut Received, limit: usize) -> Result<Bytes, Fault> {
     match timeout(BODY_TIMEOUT, body::read_whole(incoming, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(ReadError::Cut)) => Err(Fault::RequestCut),
@@ -239,7 +281,7 @@ async fn returning(
     need: &Need<'_>,
     forwarded: Forwarded,
 ) -> Result<Response<Body>, Fault> {
-    let Forwarded { response, server, home, cookie } = forwarded;
+    let Forwarded { response, server, home, cookie, .. } = forwarded;
     let server = &server;
     let upstream_fault = |reason: String| Fault::Upstream { server: upstream::name(server), reason };
     let (mut head, mut incoming) = response.into_parts();
@@ -249,6 +291,7 @@ async fn returning(
     remove_hop_by_hop(&mut head.headers);
     head.headers.extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
     head.version = Version::HTTP_11;
+    let found_at = session_urls::of_edge(service, route, asked, server, &mut head);
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let (method, status) = (asked.method.as_str(), head.status.as_u16());
     let reader = route.conversation.as_deref();
@@ -289,7 +332,8 @@ async fn returning(
     {
         service.pools.learn_janus(home, id);
     }
-    match speak(conversation, Side::Backend, asked, &plain) {
+    let about = session_urls::response_head(asked, server, head.status, &head.headers, found_at.as_deref());
+    match speak(conversation, Side::Backend, asked, &about, &plain) {
         // A 204 or 304 must not get a length (RFC 9110 §8.6).
         Verdict::Pass if plain.is_empty() => Ok(Response::from_parts(head, body::whole(plain))),
         Verdict::Pass => {
@@ -305,17 +349,27 @@ async fn returning(
             Err(upstream_fault(reason))
         }
         // A response has no way back to its sender, and its request must be answered with something.
-        Verdict::Answer(_) | Verdict::Swallow => Ok(answer::empty()),
+        Verdict::Answer(_) | Verdict::Respond { .. } | Verdict::Swallow => Ok(answer::empty()),
     }
 }
 
-fn speak(conversation: &Conversation, from: Side, asked: &AskedFor, body: &[u8]) -> Verdict {
+fn speak(
+    conversation: &Conversation,
+    from: Side,
+    asked: &AskedFor,
+    about: &Head<'_>,
+    body: &[u8],
+) -> Verdict {
     let carrier = Carrier::Rest { method: asked.method.as_str(), path: &asked.path };
-    conversation.handle(Message { from, carrier, body })
+    conversation.handle_rest(Message { from, carrier, body }, about)
 }
 
 /// The body without its content coding, where it has one. Nothing is not coded, whatever the header says.
-fn decode(headers: &HeaderMap, body: &[u8], limit: usize) -> Result<Option<Vec<u8>>, coding::CodingError> {
+pub(super) fn decode(
+    headers: &HeaderMap,
+    body: &[u8],
+    limit: usize,
+) -> Result<Option<Vec<u8>>, coding::CodingError> {
     if body.is_empty() {
         return Ok(None);
     }

@@ -13,11 +13,12 @@ use tokio::sync::watch;
 use super::checks;
 use super::conversation::Conversation;
 use super::pools::{Belongs, Need, Pools};
+use super::rest::{CountriesError, Registrar, Resource, Rest};
 use super::server::Phase;
 use super::upstream::Upstreams;
 use super::upstream_tls::UpstreamTlsError;
-use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, UpstreamGroup};
-use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, Settings};
+use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, UpstreamGroup};
+use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, ExchangeId, Settings};
 use crate::route::{RequestKind, RouteTable, session_in_path};
 use crate::session::registration::{EndReason, Mode, SessionId, SessionSink};
 
@@ -35,8 +36,10 @@ pub struct HttpService {
     pub(super) body_limit: usize,
     /// Largest WebSocket message a dialect reads, bytes.
     pub(super) message_limit: usize,
+    rest: Option<Rest>,
     routes: Vec<ServedRoute>,
     next_connection: AtomicU64,
+    next_exchange: AtomicU64,
 }
 
 /// A route with what serves it.
@@ -102,15 +105,30 @@ impl HttpService {
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,
+            rest: None,
             routes,
             next_connection: AtomicU64::new(1),
+            next_exchange: AtomicU64::new(1),
         })
+    }
+
+    /// The same service, with the REST API where `config` has it.
+    pub fn with_rest(
+        mut self,
+        config: &config::Http,
+        registrar: &Arc<Registrar>,
+    ) -> Result<Self, CountriesError> {
+        self.rest = config.rest.then(|| Rest::new(config, registrar)).transpose()?;
+        Ok(self)
     }
 
     /// Tells the dialects that the packet side ended a session.
     pub fn session_ended(&self, session: SessionId, reason: EndReason) {
         for conversation in self.conversations() {
             conversation.ended(session, reason);
+        }
+        if let Some(rest) = &self.rest {
+            rest.ended(session);
         }
     }
 
@@ -143,12 +161,29 @@ impl HttpService {
         groups.collect::<BTreeSet<_>>().into_iter()
     }
 
+    /// The REST API, and what of it `path` names.
+    pub(super) fn rest(&self, path: &str) -> Option<(&Rest, Resource)> {
+        Some((self.rest.as_ref()?, Resource::at(path)?))
+    }
+
     pub(super) fn route(&self, index: usize) -> Option<&ServedRoute> {
         self.routes.get(index)
     }
 
     pub(super) fn next_connection(&self) -> ConnectionId {
         ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn next_exchange(&self) -> ExchangeId {
+        ExchangeId(self.next_exchange.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// All servers of a route.
+    pub(super) fn servers<'a>(&'a self, route: &'a ServedRoute) -> &'a [ServerUrl] {
+        match &route.upstream {
+            RouteUpstream::Server(server) => std::slice::from_ref(server),
+            RouteUpstream::Group(index) => self.pools.get(*index).map_or(&[], |pool| &pool.servers),
+        }
     }
 
     fn conversations(&self) -> impl Iterator<Item = &Arc<Conversation>> {
@@ -164,7 +199,7 @@ impl ServedRoute {
             RouteUpstream::Server(_) => Belongs::default(),
         };
         belongs.janus_session = self.pins_janus.then(|| session_in_path(path)).flatten();
-        Need { route: index, upstream: &self.upstream, kind, belongs }
+        Need { route: index, upstream: &self.upstream, kind, belongs, server: None }
     }
 
     fn new(

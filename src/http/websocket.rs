@@ -44,7 +44,7 @@ pub(super) async fn upgrade(
     head.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     let body = OutgoingBody::Whole(Bytes::new());
     let forwarded = forward(service, &client.arrival, chosen, need, head, body, upstream).await?;
-    let Forwarded { mut response, server, home, cookie } = forwarded;
+    let Forwarded { mut response, server, home, cookie, .. } = forwarded;
 
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switches
