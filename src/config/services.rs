@@ -117,11 +117,14 @@ fn service(
         node: &empty,
     });
     let listen = net.require(findings, "addr", A_LISTEN_ADDRESS, addr::listen);
-    let kind = match proto {
-        "udp" => ServiceKind::Udp { ice: ice(&net, listen, findings) },
-        "tcp" => tcp(section, &net, listen, inherited, findings),
-        "http" => ServiceKind::Http(routes::http(section, inherited, findings)),
-        "turn" => {
+    // Read even where it is not served, so that what is wrong in it is found.
+    let http = matches!(proto, "tcp" | "http").then(|| routes::http(section, inherited, findings));
+    let trusted = http.as_ref().map_or(Vec::new(), |http| http.trusted_proxies.clone());
+    let kind = match (proto, http) {
+        ("udp", _) => ServiceKind::Udp { ice: ice(&net, listen, proto, findings) },
+        ("tcp", Some(http)) => tcp(section, &net, listen, http, findings),
+        ("http", Some(http)) => ServiceKind::Http(http),
+        ("turn", _) => {
             later::turn(section, findings);
             ServiceKind::Turn
         }
@@ -135,20 +138,20 @@ fn service(
     }
     // On UDP there is no TLS, whatever the file says.
     let tls = if proto == "udp" { None } else { tls(&net, findings) };
-    Some(Service { name: Arc::from(name), listen: listen?, tls, kind })
+    let has_header = matches!(proto, "tcp" | "http") && net.flag(findings, "proxy_protocol", false);
+    let proxies = has_header.then_some(trusted);
+    Some(Service { name: Arc::from(name), listen: listen?, tls, proxies, kind })
 }
 
 fn tcp(
     section: &Section<'_>,
     net: &Section<'_>,
     listen: Option<SocketAddr>,
-    inherited: &Inherited<'_>,
+    http: super::Http,
     findings: &mut Findings,
 ) -> ServiceKind {
-    let ice = ice(net, listen, findings);
+    let ice = ice(net, listen, "tcp", findings);
     let enabled = section.flag(findings, "enable_http", false);
-    // Read even where it is not served, so that what is wrong in it is found.
-    let http = routes::http(section, inherited, findings);
     if !enabled && section.item("http").is_some() {
         let path = super::section::join(&section.path, "http");
         findings.warn(section.place("http"), &path, "has no effect without enable_http: true");
@@ -163,12 +166,13 @@ fn tcp(
     ServiceKind::Tcp { ice, http: enabled.then_some(http) }
 }
 
-fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -> Option<Ice> {
+fn ice(net: &Section<'_>, listen: Option<SocketAddr>, proto: &str, findings: &mut Findings) -> Option<Ice> {
     let enabled = net.flag(findings, "enable_ice", false);
     let candidate_ips = net.list(findings, "candidate_ips", A_CANDIDATE_HOST, addr::candidate_host);
     let given = net.item("candidate_ips");
+    let candidate_ports = candidate_ports(net, candidate_ips.len(), findings);
     if !enabled {
-        if let Some(item) = given {
+        for item in [given, net.item("candidate_ports")].into_iter().flatten() {
             findings.warn(item.node.at, &item.path, "has no effect without enable_ice: true");
         }
         return None;
@@ -186,14 +190,45 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
                 .into(),
         );
     }
-    if let Some(port) = listen.map(|listen| listen.port()).filter(|port| blocked_ports::is_blocked(*port)) {
-        let path = super::section::join(&net.path, "addr");
+    let key = if candidate_ports.is_empty() { "addr" } else { "candidate_ports" };
+    let own = listen.map(|listen| listen.port()).filter(|_| candidate_ports.is_empty());
+    for port in candidate_ports.iter().copied().chain(own) {
+        warn_of_port(net, key, port, proto, findings);
+    }
+    Some(Ice { candidate_ips, candidate_ports })
+}
+
+/// One port for all published addresses, or a list with one for each.
+fn candidate_ports(net: &Section<'_>, ips: usize, findings: &mut Findings) -> Vec<u16> {
+    const A_PORT: &str = "a port from 1 to 65535, or a list with one for each of candidate_ips";
+    let port = |text: &str| addr::number(text).filter(|port| *port != 0_u16);
+    let Some(item) = net.item("candidate_ports") else { return Vec::new() };
+    if item.node.text().is_some() {
+        return item.read(findings, A_PORT, port).into_iter().collect();
+    }
+    let ports = net.list(findings, "candidate_ports", A_PORT, port);
+    let given = item.node.items().len();
+    if given != 0 && given != 1 && given != ips.max(1) {
+        let message = format!("expected one port, or one for each of candidate_ips ({ips}), found {given}");
+        findings.error(item.node.at, &item.path, message);
+    }
+    ports
+}
+
+/// What browsers do not connect to, though it is a fine port otherwise.
+fn warn_of_port(net: &Section<'_>, key: &str, port: u16, proto: &str, findings: &mut Findings) {
+    let path = super::section::join(&net.path, key);
+    if blocked_ports::is_blocked(port) {
         let message = format!("browsers send no ICE to port {port}: it is on their list of blocked ports");
-        findings.warn(net.place("addr"), &path, message).help = Some(
+        findings.warn(net.place(key), &path, message).help = Some(
             "take another one, such as 443, 3478 or 6001; the list is the \"bad ports\" of the Fetch standard".into(),
         );
+    } else if proto == "tcp" && port < 1024 && !matches!(port, 80 | 443) {
+        let message = format!(
+            "Chromium opens no ICE-TCP connection to port {port}: below 1024 it takes 80 and 443 only"
+        );
+        findings.warn(net.place(key), &path, message);
     }
-    Some(Ice { candidate_ips })
 }
 
 fn tls(net: &Section<'_>, findings: &mut Findings) -> Option<TlsFiles> {

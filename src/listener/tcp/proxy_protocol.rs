@@ -45,7 +45,8 @@ pub(super) fn header(bytes: &[u8]) -> Result<Option<Header>, NoHeader> {
 mod tests {
     use super::*;
 
-    const V2: &[u8] = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0f\xc0\x00\x02\x07\xcb\x00\x71\x01\xc8\x01\x01\xbb\x04\x00\x00";
+    const V2: &[u8] =
+        b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0f\xc0\x00\x02\x07\xcb\x00\x71\x01\xc8\x01\x01\xbb\x04\x00\x00";
 
     fn headers() -> Vec<(Vec<u8>, Option<(&'static str, &'static str)>)> {
         let mut v6 = b"\r\n\r\n\x00\r\nQUIT\n\x21\x21\x00\x24".to_vec();

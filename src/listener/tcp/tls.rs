@@ -3,6 +3,7 @@
 //! A certificate that cannot be used makes TLS connections of its service fail, nothing else; one that worked stays until
 //! what replaces it works.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -86,8 +87,8 @@ struct Certificates {
     stamp: Mutex<Option<Stamp>>,
 }
 
-/// When a file was written and how long it is; `None` where it is not there.
-type Stamp = [Option<(SystemTime, u64)>; 2];
+/// When a file was written, which one it is and how long; `None` where it is not there.
+type Stamp = [Option<(SystemTime, u64, u64)>; 2];
 
 impl Certificates {
     fn renew(&self) {
@@ -134,7 +135,7 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn stamp(file: &Path) -> Option<(SystemTime, u64)> {
+fn stamp(file: &Path) -> Option<(SystemTime, u64, u64)> {
     let meta = std::fs::metadata(file).ok()?;
-    Some((meta.modified().ok()?, meta.len()))
+    Some((meta.modified().ok()?, meta.ino(), meta.len()))
 }
