@@ -1,6 +1,6 @@
 //! ICE over TCP on the shared port: whole sessions of other people's ICE and DTLS, plain, in TLS and in ssltcp.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and shows why")]
 
 mod support;
 

@@ -14,7 +14,7 @@ use tracing::info;
 use crate::config::report::Report;
 use crate::config::resolve::Candidate;
 use crate::config::{Config, ServiceKind};
-use crate::http::{Phase, ServiceError};
+use crate::http::{CountriesError, Phase, ServiceError};
 use crate::listener::{ListenError, PacketSide};
 use crate::session::registration::SessionSink;
 use crate::telemetry;
@@ -50,6 +50,14 @@ pub enum StartError {
     /// TLS as such, not a certificate.
     #[error("cannot set up TLS: {0}")]
     Tls(rustls::Error),
+    /// A database of the REST registration cannot be used.
+    #[error("services.{service}.{source}")]
+    Countries {
+        /// Name of the service.
+        service: Arc<str>,
+        /// Why.
+        source: CountriesError,
+    },
     /// The operating system gives no threads or signals.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),

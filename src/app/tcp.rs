@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::StartError;
 use crate::config::resolve::{self, Candidate};
 use crate::config::{Config, Service, ServiceKind};
-use crate::http::{Arrival, HttpService, Phase, TlsFacts, serve_connection};
+use crate::http::{Arrival, HttpService, Phase, Registrar, TlsFacts, serve_connection};
 use crate::listener::PacketSide;
 use crate::listener::tcp::{Arrived, ByteStream, Front, StreamCounters, Tls, Web};
 use crate::session::registration::SessionSink;
@@ -83,10 +83,16 @@ impl Ports<'_> {
         let permits =
             Arc::new(Semaphore::new(self.config.limits.http_connections.min(Semaphore::MAX_PERMITS)));
         let stopping = stopping(self.phase.clone(), tasks);
+        let limits = &self.config.limits;
+        let registrar = Arc::new(Registrar::new(limits, &resolve::lines(self.candidates), self.sink));
         let mut started = Started::default();
         let mut doors = 0;
         for port in ports {
-            let web = port.service.http().map(|http| self.web(port.service, http, tasks)).transpose()?;
+            let web = port
+                .service
+                .http()
+                .map(|http| self.web(port.service, http, &registrar, tasks))
+                .transpose()?;
             let tls = port.service.tls.clone().map(|files| Tls::new(port.service.name.clone(), files));
             let tls = tls.transpose().map_err(StartError::Tls)?.map(Arc::new);
             let door = port.carries_ice().then(|| {
@@ -118,12 +124,15 @@ impl Ports<'_> {
         &self,
         service: &Service,
         http: &crate::config::Http,
+        registrar: &Arc<Registrar>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Arc<HttpService>, StartError> {
         let Config { upstreams, limits, .. } = self.config;
         let candidates = resolve::lines(self.candidates);
         let built = HttpService::new(http, upstreams, limits, &candidates, self.sink)
-            .map_err(|source| StartError::Service { service: service.name.clone(), source })?;
+            .map_err(|source| StartError::Service { service: service.name.clone(), source })?
+            .with_rest(http, registrar)
+            .map_err(|source| StartError::Countries { service: service.name.clone(), source })?;
         let built = Arc::new(built);
         let (swept, phase) = (built.clone(), self.phase.clone());
         tasks.spawn(async move { swept.sweep(phase).await });

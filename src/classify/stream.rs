@@ -53,9 +53,12 @@ const STUN_HEADER: usize = 20;
 /// How the methods start that a shared port recognises (xrtc.md §7).
 const METHODS: [&[u8; 3]; 7] = [b"GET", b"POS", b"OPT", b"HEA", b"PUT", b"DEL", b"PAT"];
 
+/// Looks for one kind alone.
+type Attempt = fn(&[u8]) -> Sniff;
+
 /// What the connection that starts with `bytes` carries.
 pub fn sniff(bytes: &[u8], expect: Expect) -> Sniff {
-    let tries: [(bool, fn(&[u8]) -> Sniff); 5] = [
+    let tries: [(bool, Attempt); 5] = [
         (expect.ssltcp && expect.ice, ssltcp),
         (expect.tls, tls),
         (expect.http, if expect.ice || expect.turn { known_method } else { anything }),

@@ -25,12 +25,8 @@ enum When {
     Is(&'static str),
     /// It is true.
     True,
-    /// A URL, or a list of URLs, one of which is TLS.
-    TlsUrl,
     /// A route that speaks this dialect, by `dialect` or by its name.
     Dialect(&'static str),
-    /// An HTTP service without routes: it would serve the REST API alone.
-    NoRoutes,
 }
 
 /// `proto: tcp` with `enable_http: true`.
@@ -52,18 +48,6 @@ const NOT_YET: &[NotYet] = &[
         says: "the admin service is not served yet; this service does not listen",
     },
     NotYet {
-        key: "services.*",
-        protos: &["http"],
-        when: When::NoRoutes,
-        says: "REST registration is not served yet; without routes every request gets 404",
-    },
-    NotYet {
-        key: "services.*.http.rest",
-        protos: HTTP,
-        when: When::True,
-        says: "REST registration is not served yet; /webrtc/… is routed like any path",
-    },
-    NotYet {
         key: "services.*.http.root",
         protos: HTTP,
         when: When::Given,
@@ -80,30 +64,6 @@ const NOT_YET: &[NotYet] = &[
         protos: HTTP,
         when: When::Given,
         says: "no part of a response is ever held back in this version",
-    },
-    NotYet {
-        key: "services.*.http.upstream_tls_verify",
-        protos: HTTP,
-        when: When::Given,
-        says: "https:// and wss:// upstreams are not served yet",
-    },
-    NotYet {
-        key: "services.*.http.upstream_ca_file",
-        protos: HTTP,
-        when: When::Given,
-        says: "https:// and wss:// upstreams are not served yet",
-    },
-    NotYet {
-        key: "services.*.servers",
-        protos: &["upstream"],
-        when: When::TlsUrl,
-        says: "https:// and wss:// upstreams are not served yet; requests to them get 502",
-    },
-    NotYet {
-        key: "services.*.http.routes.*.upstream",
-        protos: HTTP,
-        when: When::TlsUrl,
-        says: "https:// and wss:// upstreams are not served yet; requests to them get 502",
     },
     NotYet {
         key: "services.*.http.routes.*.icetcp",
@@ -140,42 +100,6 @@ const NOT_YET: &[NotYet] = &[
         protos: HTTP,
         when: When::Dialect("json"),
         says: "the dialect json is not served yet; this route proxies without touching SDP",
-    },
-    NotYet {
-        key: "services.*.http.optimal",
-        protos: HTTP,
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "services.*.http.geoip_db",
-        protos: HTTP,
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "services.*.optimal",
-        protos: HTTP,
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "services.*.geoip_db",
-        protos: HTTP,
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "optimal",
-        protos: &[],
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "geoip_db",
-        protos: &[],
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
     },
 ];
 
@@ -235,27 +159,13 @@ impl When {
             When::Given => node.value != Value::Null,
             When::Is(value) => node.text() == Some(value),
             When::True => node.text().and_then(boolean) == Some(true),
-            When::TlsUrl => match &node.value {
-                Value::List(items) => items.iter().filter_map(Node::text).any(is_tls),
-                _ => node.text().is_some_and(is_tls),
-            },
             When::Dialect(dialect) => match node.get("dialect").and_then(Node::text) {
                 Some(given) => given == *dialect,
                 // Only `json` is never meant by a name, see the route's own rules.
                 None => *dialect != "json" && entry.key == *dialect && node.get("signalling").is_none(),
             },
-            When::NoRoutes => {
-                let routes = node.get("http").and_then(|http| http.get("routes"));
-                let rest = node.get("http").and_then(|http| http.get("rest")).and_then(Node::text);
-                routes.is_none_or(|routes| routes.entries().is_empty()) && rest.is_none()
-            }
         }
     }
-}
-
-fn is_tls(url: &str) -> bool {
-    let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
-    matches!(scheme.as_str(), "https" | "wss")
 }
 
 #[cfg(test)]

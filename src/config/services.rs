@@ -2,7 +2,7 @@
 //! in one pass.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,9 @@ use super::raw::Node;
 use super::routes::{self, Inherited, Policy, at_least_one, file};
 use super::section::{Findings, Item, Section};
 use super::urls::server_url;
-use super::{Balance, Config, Ice, Limits, Media, Service, ServiceKind, TlsFiles, UpstreamGroup, later};
+use super::{
+    Balance, CandidateHost, Config, Ice, Limits, Media, Service, ServiceKind, TlsFiles, UpstreamGroup, later,
+};
 
 /// Turns the tree into a [`Config`]. What it returns is of use only if no error was found on the way.
 pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Findings) -> Option<Config> {
@@ -121,7 +123,7 @@ fn service(
     let http = matches!(proto, "tcp" | "http").then(|| routes::http(section, inherited, findings));
     let trusted = http.as_ref().map_or(Vec::new(), |http| http.trusted_proxies.clone());
     let kind = match (proto, http) {
-        ("udp", _) => ServiceKind::Udp { ice: ice(&net, listen, proto, findings) },
+        ("udp", _) => ServiceKind::Udp { ice: ice(&net, listen, findings) },
         ("tcp", Some(http)) => tcp(section, &net, listen, http, findings),
         ("http", Some(http)) => ServiceKind::Http(http),
         ("turn", _) => {
@@ -150,7 +152,7 @@ fn tcp(
     http: super::Http,
     findings: &mut Findings,
 ) -> ServiceKind {
-    let ice = ice(net, listen, "tcp", findings);
+    let ice = ice(net, listen, findings);
     let enabled = section.flag(findings, "enable_http", false);
     if !enabled && section.item("http").is_some() {
         let path = super::section::join(&section.path, "http");
@@ -166,7 +168,7 @@ fn tcp(
     ServiceKind::Tcp { ice, http: enabled.then_some(http) }
 }
 
-fn ice(net: &Section<'_>, listen: Option<SocketAddr>, proto: &str, findings: &mut Findings) -> Option<Ice> {
+fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -> Option<Ice> {
     let enabled = net.flag(findings, "enable_ice", false);
     let candidate_ips = net.list(findings, "candidate_ips", A_CANDIDATE_HOST, addr::candidate_host);
     let given = net.item("candidate_ips");
@@ -192,8 +194,10 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, proto: &str, findings: &mu
     }
     let key = if candidate_ports.is_empty() { "addr" } else { "candidate_ports" };
     let own = listen.map(|listen| listen.port()).filter(|_| candidate_ports.is_empty());
+    let private = |host: &CandidateHost| matches!(host, CandidateHost::Ip(IpAddr::V4(ip)) if ip.is_private());
+    let is_private = candidate_ips.iter().any(private);
     for port in candidate_ports.iter().copied().chain(own) {
-        warn_of_port(net, key, port, proto, findings);
+        warn_of_port(net, key, port, is_private, findings);
     }
     Some(Ice { candidate_ips, candidate_ports })
 }
@@ -216,18 +220,13 @@ fn candidate_ports(net: &Section<'_>, ips: usize, findings: &mut Findings) -> Ve
 }
 
 /// What browsers do not connect to, though it is a fine port otherwise.
-fn warn_of_port(net: &Section<'_>, key: &str, port: u16, proto: &str, findings: &mut Findings) {
-    let path = super::section::join(&net.path, key);
-    if blocked_ports::is_blocked(port) {
-        let message = format!("browsers send no ICE to port {port}: it is on their list of blocked ports");
-        findings.warn(net.place(key), &path, message).help = Some(
-            "take another one, such as 443, 3478 or 6001; the list is the \"bad ports\" of the Fetch standard".into(),
-        );
-    } else if proto == "tcp" && port < 1024 && !matches!(port, 80 | 443) {
-        let message = format!(
-            "Chromium opens no ICE-TCP connection to port {port}: below 1024 it takes 80 and 443 only"
-        );
-        findings.warn(net.place(key), &path, message);
+fn warn_of_port(net: &Section<'_>, key: &str, port: u16, is_private: bool, findings: &mut Findings) {
+    let objection = blocked_ports::objection(port, is_private);
+    if let Some(objection) = objection.filter(|_| port != 0) {
+        let path = super::section::join(&net.path, key);
+        let message = format!("port {port}: {objection}");
+        findings.warn(net.place(key), &path, message).help =
+            Some("take another one, such as 3478 or 6001".into());
     }
 }
 
@@ -340,6 +339,8 @@ fn limits(root: &Section<'_>, findings: &mut Findings) -> Limits {
     let mut limits = Limits::default();
     if let Some(section) = root.section(findings, "limits") {
         limits.sessions = at_least_one(&section, findings, "sessions", limits.sessions);
+        limits.registrations_per_client =
+            at_least_one(&section, findings, "registrations_per_client", limits.registrations_per_client);
         limits.http_connections =
             at_least_one(&section, findings, "http_connections", limits.http_connections);
         limits.signalling_body =
@@ -351,6 +352,14 @@ fn limits(root: &Section<'_>, findings: &mut Findings) -> Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { sessions: 100_000, http_connections: 10_000, signalling_body: 1 << 20, ws_message: 1 << 20 }
+        Limits {
+            sessions: 100_000,
+            // Mostly one application server registers for all clients: 50 000 sessions and those that just ended must
+            // fit, and still nobody takes the whole table.
+            registrations_per_client: 75_000,
+            http_connections: 10_000,
+            signalling_body: 1 << 20,
+            ws_message: 1 << 20,
+        }
     }
 }

@@ -245,6 +245,9 @@ impl Forwarder {
         if let Progress::Over(reason) = progress {
             return self.end(now, key, reason);
         }
+        if self.tables.sessions.get_mut(key.0).is_some_and(|session| session.fall_back(now)) {
+            self.connect_backend(now, key);
+        }
         self.settle(now, key);
     }
 

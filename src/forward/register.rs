@@ -100,7 +100,7 @@ impl Forwarder {
             }
         };
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
-        session.newest().waiting.extend_from_slice(candidates);
+        session.newest().add_candidates(candidates);
         self.connect_backend(now, key);
         self.settle(now, key);
     }
@@ -216,7 +216,11 @@ impl Forwarder {
             .collect();
         let mut wanted = None;
         for (number, candidates) in waiting {
-            for candidate in candidates.into_iter().filter(|it| it.transport == CandidateTransport::Udp) {
+            for candidate in candidates {
+                if candidate.transport == CandidateTransport::TcpPassive {
+                    self.dial(key, number, &candidate);
+                    continue;
+                }
                 let free = self.free_socket(candidate.addr, Some(key));
                 let Some(generation) =
                     self.tables.sessions.get_mut(key.0).and_then(|session| session.generation(number))
@@ -249,10 +253,18 @@ impl Forwarder {
         }
     }
 
+    fn dial(&mut self, session: SessionKey, generation: u32, candidate: &BackendCandidate) {
+        self.socket_requests.push_back(SocketRequest {
+            purpose: Purpose::Connection { session, generation, priority: candidate.priority },
+            toward: candidate.addr,
+            transport: candidate.transport,
+        });
+    }
+
     /// A backend leg is over: sockets that only it used are idle.
     pub(super) fn release_sockets(&mut self, generation: &Generation) {
-        for socket in generation.backend.sockets() {
-            self.release_socket(socket.index);
+        for index in generation.backend.sockets() {
+            self.release_socket(index);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Forwarder;
 use super::tables::{AddrKey, BackendEntry, SessionKey, ThroughKey};
 use crate::session::backend_leg::LocalSocket;
-use crate::session::registration::CandidateTransport;
+use crate::session::registration::{BackendCandidate, CandidateTransport, EndReason};
 use crate::session::through::Wanted;
 
 /// A backend-facing socket, or a TCP connection to one backend address, and how many legs or flows use it.
@@ -34,6 +34,8 @@ pub struct SocketRequest {
 pub(super) enum Purpose {
     /// The backend legs of a session.
     Legs(SessionKey),
+    /// One candidate of one generation's backend leg, over TCP.
+    Connection { session: SessionKey, generation: u32, priority: u32 },
     /// A flow of a session in transparent mode.
     Flow(ThroughKey, Wanted),
 }
@@ -59,6 +61,11 @@ impl Forwarder {
                 self.connect_backend(now, session);
                 self.settle(now, session);
             }
+            Purpose::Connection { session, generation, priority } => {
+                let transport = request.transport;
+                let candidate = BackendCandidate { transport, addr: request.toward, priority };
+                self.leg_connected(now, session, generation, socket, &candidate);
+            }
             Purpose::Flow(session, wanted) => self.through_opened(now, session, wanted, socket),
         }
         if self.backend_sockets[index].as_ref().is_some_and(|socket| socket.users == 0) {
@@ -70,13 +77,14 @@ impl Forwarder {
 
     /// A socket that was asked for cannot be opened: refused, unreachable, or not in time.
     pub fn socket_failed(&mut self, now: Instant, request: SocketRequest) {
-        // Half-proxy legs have a deadline of their own; a flow goes on to the next candidate when its patience ends,
-        // and at once only where there is another one: one that refuses must not be dialled in a loop.
-        if let Purpose::Flow(session, wanted) = request.purpose
-            && self.tables.throughs.get(session.0).and_then(|through| through.wants(wanted.slot))
-                == Some(wanted)
-        {
-            self.skip_candidate(now, session, wanted.slot);
+        match request.purpose {
+            Purpose::Legs(session) | Purpose::Connection { session, .. } => self.fall_back(now, session),
+            Purpose::Flow(session, wanted) => {
+                let through = self.tables.throughs.get(session.0);
+                if through.and_then(|through| through.wants(wanted.slot)) == Some(wanted) {
+                    self.skip_candidate(now, session, wanted.slot);
+                }
+            }
         }
     }
 
@@ -87,9 +95,51 @@ impl Forwarder {
         };
         let Some(remote) = socket.tcp else { return };
         let entry = self.tables.by_backend.remove(&AddrKey::new(index, remote));
-        if let Some(BackendEntry::Flow { session, slot }) = entry {
-            self.lose_path(now, session, slot);
+        match entry {
+            Some(BackendEntry::Flow { session, slot }) => self.lose_path(now, session, slot),
+            Some(BackendEntry::Session(session)) => self.leg_disconnected(now, session, index),
+            None => {}
         }
+    }
+
+    /// The other transport towards the backend is tried at once.
+    fn fall_back(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        let more =
+            session.generations().filter_map(|generation| generation.fall_back().then_some(())).count();
+        if more > 0 {
+            self.connect_backend(now, key);
+            self.settle(now, key);
+        }
+    }
+
+    fn leg_connected(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        generation: u32,
+        socket: LocalSocket,
+        candidate: &BackendCandidate,
+    ) {
+        let generation =
+            self.tables.sessions.get_mut(key.0).and_then(|session| session.generation(generation));
+        let Some(generation) = generation else { return };
+        if generation.backend.add_connection(now, socket, candidate) {
+            self.use_socket(socket.index);
+            self.learn_backends(key);
+            self.settle(now, key);
+        }
+    }
+
+    fn leg_disconnected(&mut self, now: Instant, key: SessionKey, index: u16) {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        for generation in session.generations() {
+            generation.backend.connection_closed(now, index);
+        }
+        if session.current.backend.is_dead() && session.next.is_none() {
+            return self.end(now, key, EndReason::BackendSilent);
+        }
+        self.settle(now, key);
     }
 
     /// The next backend-facing socket that nobody uses any more: the shell closes it. Its index may come again.

@@ -8,12 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderMap, HeaderValue,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue,
 };
 use hyper::{Response, StatusCode};
 
-use super::body::Body;
+use super::body::{self, Body};
 use super::coding::CodingError;
+use super::rest::Refusal;
 
 /// Why a request gets an answer of the edge instead of the upstream's.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,8 @@ pub(super) enum Fault {
     RequestSlow(Duration),
     #[error("request body broke off")]
     RequestCut,
+    #[error(transparent)]
+    Registration(#[from] Refusal),
     #[error("{reason}")]
     Refused { reason: String, body: Vec<u8> },
     #[error("upstream group {group} has no server for {kind}")]
@@ -55,6 +59,7 @@ impl Fault {
             Fault::Malformed(_) | Fault::Coding(_) | Fault::RequestCut | Fault::Refused { .. } => {
                 StatusCode::BAD_REQUEST
             }
+            Fault::Registration(refusal) => refusal.status(),
             Fault::RequestSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Fault::NoServer { .. } | Fault::Upstream { .. } => StatusCode::BAD_GATEWAY,
             Fault::UpstreamSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -65,18 +70,40 @@ impl Fault {
     /// The answer: the dialect's own error where it has one, nothing for 404, else `{"status":"<reason>"}`.
     pub(super) fn into_response(self) -> Response<Body> {
         let status = self.status();
+        let header = match &self {
+            Fault::Registration(refusal) => refusal.header(),
+            _ => None,
+        };
         let body = match self {
             Fault::Unrouted => return own(status, None),
             Fault::Refused { body, .. } if !body.is_empty() => body,
             other => serde_json::json!({ "status": other.to_string() }).to_string().into_bytes(),
         };
-        own(status, Some(body))
+        let mut response = own(status, Some(body));
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
     }
 }
 
 /// 200 with a JSON body that a dialect wrote.
 pub(super) fn json(body: Vec<u8>) -> Response<Body> {
     own(StatusCode::OK, Some(body))
+}
+
+/// What a dialect answers by itself.
+pub(super) fn respond(status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8>) -> Response<Body> {
+    let mut response = own(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), None);
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    if !body.is_empty() {
+        *response.body_mut() = body::whole(Bytes::from(body));
+    }
+    response
 }
 
 /// 200 without a body.

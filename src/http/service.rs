@@ -10,10 +10,12 @@ use tokio::sync::watch;
 
 use super::answer::Fault;
 use super::conversation::Conversation;
+use super::rest::{CountriesError, Registrar, Resource, Rest};
 use super::server::Phase;
 use super::upstream::Upstreams;
+use super::upstream_tls::UpstreamTlsError;
 use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, UpstreamGroup};
-use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, Settings};
+use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, ExchangeId, Settings};
 use crate::route::{Balancer, RequestKind, RouteTable};
 use crate::session::registration::{EndReason, Mode, SessionId, SessionSink};
 
@@ -30,9 +32,11 @@ pub struct HttpService {
     pub(super) body_limit: usize,
     /// Largest WebSocket message a dialect reads, bytes.
     pub(super) message_limit: usize,
+    rest: Option<Rest>,
     routes: Vec<ServedRoute>,
     groups: Vec<Group>,
     next_connection: AtomicU64,
+    next_exchange: AtomicU64,
 }
 
 /// A route with what serves it.
@@ -46,6 +50,7 @@ pub(super) struct ServedRoute {
 #[derive(Debug)]
 struct Group {
     name: Arc<str>,
+    servers: Vec<ServerUrl>,
     balancer: Mutex<Balancer>,
 }
 
@@ -60,6 +65,9 @@ pub enum ServiceError {
         /// Index into the groups.
         group: usize,
     },
+    /// TLS to upstreams.
+    #[error(transparent)]
+    UpstreamTls(#[from] UpstreamTlsError),
 }
 
 /// Makes the dialect of a route; `None` for a kind it does not know, which is then proxied as it is.
@@ -95,20 +103,35 @@ impl HttpService {
         let servers = single.chain(upstreams.iter().flat_map(|group| &group.servers));
         Ok(HttpService {
             table: RouteTable::new(config),
-            upstreams: Upstreams::new(&config.upstream, servers),
+            upstreams: Upstreams::new(&config.upstream, servers)?,
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,
+            rest: None,
             routes,
             groups: upstreams.iter().map(Group::new).collect(),
             next_connection: AtomicU64::new(1),
+            next_exchange: AtomicU64::new(1),
         })
+    }
+
+    /// The same service, with the REST API where `config` has it.
+    pub fn with_rest(
+        mut self,
+        config: &config::Http,
+        registrar: &Arc<Registrar>,
+    ) -> Result<Self, CountriesError> {
+        self.rest = config.rest.then(|| Rest::new(config, registrar)).transpose()?;
+        Ok(self)
     }
 
     /// Tells the dialects that the packet side ended a session.
     pub fn session_ended(&self, session: SessionId, reason: EndReason) {
         for conversation in self.conversations() {
             conversation.ended(session, reason);
+        }
+        if let Some(rest) = &self.rest {
+            rest.ended(session);
         }
     }
 
@@ -125,6 +148,11 @@ impl HttpService {
                 conversation.sweep();
             }
         }
+    }
+
+    /// The REST API, and what of it `path` names.
+    pub(super) fn rest(&self, path: &str) -> Option<(&Rest, Resource)> {
+        Some((self.rest.as_ref()?, Resource::at(path)?))
     }
 
     pub(super) fn route(&self, index: usize) -> Option<&ServedRoute> {
@@ -154,6 +182,18 @@ impl HttpService {
         ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
     }
 
+    pub(super) fn next_exchange(&self) -> ExchangeId {
+        ExchangeId(self.next_exchange.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// All servers of a route.
+    pub(super) fn servers<'a>(&'a self, route: &'a ServedRoute) -> &'a [ServerUrl] {
+        match &route.upstream {
+            RouteUpstream::Server(server) => std::slice::from_ref(server),
+            RouteUpstream::Group(index) => self.groups.get(*index).map_or(&[], |group| &group.servers),
+        }
+    }
+
     fn conversations(&self) -> impl Iterator<Item = &Arc<Conversation>> {
         self.routes.iter().filter_map(|route| route.conversation.as_ref())
     }
@@ -181,7 +221,11 @@ impl ServedRoute {
 
 impl Group {
     fn new(group: &UpstreamGroup) -> Self {
-        Group { name: group.name.clone(), balancer: Mutex::new(Balancer::new(group)) }
+        Group {
+            name: group.name.clone(),
+            servers: group.servers.clone(),
+            balancer: Mutex::new(Balancer::new(group)),
+        }
     }
 }
 

@@ -36,6 +36,20 @@ pub struct BackendPath {
     pub remote: SocketAddr,
 }
 
+/// A socket that the agent uses.
+#[derive(Clone, Copy, Debug)]
+struct LegSocket {
+    local: LocalSocket,
+    /// A TCP connection: it reaches this address only.
+    tcp: Option<SocketAddr>,
+}
+
+impl LegSocket {
+    fn protocol(&self) -> Protocol {
+        if self.tcp.is_some() { Protocol::Tcp } else { Protocol::Udp }
+    }
+}
+
 #[derive(Debug)]
 struct Remote {
     socket: u16,
@@ -48,7 +62,7 @@ struct Remote {
 #[derive(Debug)]
 pub struct BackendLeg {
     agent: IceAgent,
-    sockets: Vec<LocalSocket>,
+    sockets: Vec<LegSocket>,
     remotes: Vec<Remote>,
     selected: Option<BackendPath>,
     started: Instant,
@@ -79,21 +93,62 @@ impl BackendLeg {
         }
     }
 
-    /// Whether this leg already has a socket of the family of `addr`, and which.
+    /// Whether this leg already has a UDP socket of the family of `addr`, and which.
     pub fn socket_for(&self, addr: SocketAddr) -> Option<LocalSocket> {
-        self.sockets.iter().copied().find(|socket| socket.addr.is_ipv4() == addr.is_ipv4())
+        let fits =
+            |socket: &&LegSocket| socket.tcp.is_none() && socket.local.addr.is_ipv4() == addr.is_ipv4();
+        self.sockets.iter().find(fits).map(|socket| socket.local)
     }
 
-    /// The sockets that the agent uses.
-    pub fn sockets(&self) -> &[LocalSocket] {
-        &self.sockets
+    /// The sockets that the agent uses, by index.
+    pub fn sockets(&self) -> impl Iterator<Item = u16> + '_ {
+        self.sockets.iter().map(|socket| socket.local.index)
     }
 
-    /// Lets the agent use a socket.
+    /// Lets the agent use a UDP socket.
     pub fn add_socket(&mut self, socket: LocalSocket) {
         let Ok(candidate) = Candidate::host(socket.addr, Protocol::Udp) else { return };
-        self.sockets.push(socket);
+        self.sockets.push(LegSocket { local: socket, tcp: None });
         self.agent.add_local_candidate(candidate);
+    }
+
+    /// Lets the agent use a TCP connection to a passive candidate of the backend (RFC 6544).
+    pub fn add_connection(
+        &mut self,
+        now: Instant,
+        socket: LocalSocket,
+        candidate: &BackendCandidate,
+    ) -> bool {
+        let (Ok(local), Ok(remote)) =
+            (Candidate::host(socket.addr, Protocol::Tcp), parsed(candidate, self.remotes.len() + 1))
+        else {
+            return false;
+        };
+        self.sockets.push(LegSocket { local: socket, tcp: Some(candidate.addr) });
+        self.remotes.push(Remote { socket: socket.index, addr: candidate.addr, proven: false });
+        self.agent.add_local_candidate(local);
+        self.agent.add_remote_candidate(remote);
+        self.agent.handle_timeout(now);
+        true
+    }
+
+    /// A TCP connection closed. Where media went by it, the leg lives on only if the agent has another pair.
+    pub fn connection_closed(&mut self, now: Instant, index: u16) {
+        let Some(at) = self.sockets.iter().position(|socket| socket.local.index == index) else { return };
+        let lost = self.sockets.remove(at);
+        self.remotes.retain(|remote| remote.socket != index);
+        let was_selected = self.selected.is_some_and(|path| path.socket.index == index);
+        if was_selected {
+            self.selected = None;
+        }
+        if let Ok(candidate) = Candidate::host(lost.local.addr, lost.protocol()) {
+            self.agent.invalidate_candidate(&candidate);
+        }
+        self.agent.handle_timeout(now);
+        self.take_events();
+        if was_selected && self.selected.is_none() {
+            self.state = Liveness::Dead;
+        }
     }
 
     /// Lets the agent try a candidate of the backend; `false` where it cannot be used.
@@ -102,7 +157,7 @@ impl BackendLeg {
         if candidate.transport != CandidateTransport::Udp || self.remotes.len() >= MAX_REMOTES {
             return false;
         }
-        if self.knows(candidate.addr) {
+        if self.remotes.iter().any(|remote| remote.addr == candidate.addr && remote.socket == socket.index) {
             return false;
         }
         let Ok(parsed) = parsed(candidate, self.remotes.len() + 1) else { return false };
@@ -110,11 +165,6 @@ impl BackendLeg {
         self.agent.add_remote_candidate(parsed);
         self.agent.handle_timeout(now);
         true
-    }
-
-    /// Whether `addr` is one of this leg's backend addresses.
-    pub fn knows(&self, addr: SocketAddr) -> bool {
-        self.remotes.iter().any(|remote| remote.addr == addr)
     }
 
     /// (socket, address) of every backend address in use, for the address table.
@@ -134,9 +184,15 @@ impl BackendLeg {
         if !self.agent.accepts_message(&message) {
             return false;
         }
-        let packet = StunPacket { proto: Protocol::Udp, source, destination: socket.addr, message };
+        let Some(proto) =
+            self.sockets.iter().find(|own| own.local.index == socket.index).map(LegSocket::protocol)
+        else {
+            return false;
+        };
+        let packet = StunPacket { proto, source, destination: socket.addr, message };
         self.agent.handle_packet(now, packet);
-        if let Some(remote) = self.remotes.iter_mut().find(|remote| remote.addr == source) {
+        let from = |remote: &&mut Remote| remote.addr == source && remote.socket == socket.index;
+        if let Some(remote) = self.remotes.iter_mut().find(from) {
             remote.proven = true;
         } else if self.remotes.len() < MAX_REMOTES {
             self.remotes.push(Remote { socket: socket.index, addr: source, proven: true });
@@ -177,9 +233,15 @@ impl BackendLeg {
 
     /// What the agent wants to send: (socket index, destination, bytes).
     pub fn poll_transmit(&mut self) -> Option<(u16, SocketAddr, Vec<u8>)> {
-        let transmit = self.agent.poll_transmit()?;
-        let socket = self.sockets.iter().find(|socket| socket.addr == transmit.source)?;
-        Some((socket.index, transmit.destination, transmit.contents.into()))
+        loop {
+            let transmit = self.agent.poll_transmit()?;
+            // A connection that closed takes nothing more, and one to another address never did.
+            if let Some(socket) = self.socket_of(transmit.proto, transmit.source)
+                && socket.tcp.is_none_or(|remote| remote == transmit.destination)
+            {
+                return Some((socket.local.index, transmit.destination, transmit.contents.into()));
+            }
+        }
     }
 
     /// The backend answers no more (RFC 7675), or never did.
@@ -192,14 +254,16 @@ impl BackendLeg {
         self.selected
     }
 
+    fn socket_of(&self, proto: Protocol, addr: SocketAddr) -> Option<&LegSocket> {
+        self.sockets.iter().find(|socket| socket.local.addr == addr && socket.protocol() == proto)
+    }
+
     fn take_events(&mut self) {
         while let Some(event) = self.agent.poll_event() {
             match event {
-                IceAgentEvent::NominatedSend { source, destination, .. } => {
-                    let Some(socket) = self.sockets.iter().find(|socket| socket.addr == source) else {
-                        continue;
-                    };
-                    self.selected = Some(BackendPath { socket: *socket, remote: destination });
+                IceAgentEvent::NominatedSend { proto, source, destination } => {
+                    let Some(socket) = self.socket_of(proto, source) else { continue };
+                    self.selected = Some(BackendPath { socket: socket.local, remote: destination });
                     self.state = Liveness::Alive;
                 }
                 IceAgentEvent::IceConnectionStateChange(IceConnectionState::Disconnected)
@@ -216,7 +280,12 @@ impl BackendLeg {
 /// The agent's own form of a candidate. What kind it is does not matter to the edge, its priority does.
 fn parsed(candidate: &BackendCandidate, foundation: usize) -> Result<Candidate, is::IceError> {
     let (ip, port, priority) = (candidate.addr.ip(), candidate.addr.port(), candidate.priority);
-    Candidate::from_sdp_string(&format!("candidate:{foundation} 1 udp {priority} {ip} {port} typ host"))
+    Candidate::from_sdp_string(&match candidate.transport {
+        CandidateTransport::Udp => format!("candidate:{foundation} 1 udp {priority} {ip} {port} typ host"),
+        CandidateTransport::TcpPassive => {
+            format!("candidate:{foundation} 1 tcp {priority} {ip} {port} typ host tcptype passive")
+        }
+    })
 }
 
 fn creds(of: &Credentials) -> IceCreds {

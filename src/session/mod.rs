@@ -17,8 +17,14 @@ use std::time::{Duration, Instant};
 use crate::stun;
 use backend_leg::{BackendLeg, BackendPath};
 use client_leg::{ClientAddr, ClientLeg, DueProbe, Moved};
-use registration::{BackendCandidate, EndReason, Origin, Registration, SessionId, Traffic};
+use registration::{
+    BackendCandidate, CandidateTransport, EndReason, Origin, Registration, SessionId, Traffic,
+};
 
+/// How long the preferred transport towards the backend is tried alone: a dozen checks.
+const FALLBACK_AFTER: Duration = Duration::from_secs(3);
+/// The same where the backend has no candidate of it: time for one to trickle in.
+const FALLBACK_AT_ONCE: Duration = Duration::from_millis(250);
 /// A restart that no client follows is forgotten after this time; the old generation goes on.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -34,6 +40,8 @@ pub struct Generation {
     pub backend: BackendLeg,
     /// Candidates that wait for a socket.
     pub waiting: Vec<BackendCandidate>,
+    /// Candidates of the transport that is tried only if the other one gets no answer.
+    fallback: Vec<BackendCandidate>,
     /// A valid check of the client with these credentials was seen.
     checked: bool,
     since: Instant,
@@ -45,11 +53,44 @@ impl Generation {
             edge_key: stun::Key::short_term(&registration.edge.pwd),
             client_key: stun::Key::short_term(&registration.client.pwd),
             backend: BackendLeg::new(now, &registration),
-            waiting: registration.candidates.clone(),
+            waiting: Vec::new(),
+            fallback: Vec::new(),
             checked: false,
             since: now,
-            registration,
+            registration: registration.clone(),
         }
+        .with(&registration.candidates)
+    }
+
+    fn with(mut self, candidates: &[BackendCandidate]) -> Self {
+        self.add_candidates(candidates);
+        self
+    }
+
+    /// Sorts candidates into those to try now and those to try when the first get no answer: TCP waits for UDP, or with
+    /// `icetcp` the other way round. A backend that has only one of the two is not kept waiting.
+    pub fn add_candidates(&mut self, candidates: &[BackendCandidate]) {
+        let prefer_tcp = self.registration.prefer_tcp;
+        let preferred =
+            |it: &BackendCandidate| (it.transport == CandidateTransport::TcpPassive) == prefer_tcp;
+        for candidate in candidates {
+            let list = if preferred(candidate) { &mut self.waiting } else { &mut self.fallback };
+            list.push(candidate.clone());
+        }
+    }
+
+    /// The preferred transport gets no answer, or is not there at all: the other one is tried as well.
+    pub fn fall_back(&mut self) -> bool {
+        self.waiting.append(&mut self.fallback);
+        !self.waiting.is_empty()
+    }
+
+    /// When [`Generation::fall_back`] is due.
+    fn falls_back_at(&self) -> Option<Instant> {
+        let waits = !self.fallback.is_empty() && self.backend.selected().is_none();
+        let patience =
+            if self.backend.remotes().next().is_none() { FALLBACK_AT_ONCE } else { FALLBACK_AFTER };
+        waits.then_some(self.since + patience)
     }
 }
 
@@ -192,9 +233,21 @@ impl Session {
         (Progress::Nothing, forgotten)
     }
 
+    /// Lets every generation whose time has come try its other transport; whether one does.
+    pub fn fall_back(&mut self, now: Instant) -> bool {
+        let due = |generation: &&mut Generation| generation.falls_back_at().is_some_and(|at| at <= now);
+        self.generations().filter(due).filter_map(|generation| generation.fall_back().then_some(())).count()
+            > 0
+    }
+
     /// When [`Session::handle_timeout`] wants to be called.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        let legs = self.generations().filter_map(|generation| generation.backend.next_deadline()).min();
+        let legs = self
+            .generations()
+            .filter_map(|generation| {
+                [generation.backend.next_deadline(), generation.falls_back_at()].into_iter().flatten().min()
+            })
+            .min();
         [legs, self.client.next_deadline()].into_iter().flatten().min()
     }
 

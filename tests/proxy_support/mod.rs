@@ -7,6 +7,8 @@
     reason = "test helpers; each test file uses its part"
 )]
 
+pub mod tls;
+
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -153,7 +155,7 @@ pub fn service(config: &Http, groups: &[UpstreamGroup]) -> (Arc<HttpService>, Re
 }
 
 pub fn limits() -> Limits {
-    Limits { sessions: 10, http_connections: 1000, signalling_body: 1 << 20, ws_message: 1 << 20 }
+    Limits { sessions: 10, http_connections: 1000, ..Limits::default() }
 }
 
 /// A service with `routes`.
@@ -377,4 +379,12 @@ pub fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
+}
+
+/// An empty directory of this test's own.
+pub fn scratch(name: &str) -> std::path::PathBuf {
+    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
 }

@@ -249,3 +249,49 @@ fn only_one_worker_claims_and_the_other_hands_over_what_belongs_to_it() {
     );
     assert!(other.poll_event().is_none(), "the owner tells of the end");
 }
+
+fn over_tcp(addr: SocketAddr) -> BackendCandidate {
+    BackendCandidate { transport: CandidateTransport::TcpPassive, addr, priority: 1_010_827_519 }
+}
+
+#[test]
+fn tcp_towards_the_backend_is_tried_only_after_udp_stayed_silent() {
+    let mut w = World::new();
+    let (udp, tcp) = (SocketAddr::from(([10, 0, 0, 2], 20_001)), SocketAddr::from(([10, 0, 0, 2], 20_002)));
+    let mut registration = w.registration(1, 0, Role::Controlling, &[udp]);
+    registration.candidates.insert(0, over_tcp(tcp));
+    let registration = w.register(registration);
+    w.check(&registration, client_addr(1), true);
+    w.run(Duration::from_millis(2_500));
+    assert_eq!((w.opened, &w.dialled[..]), (1, &[][..]));
+    w.run(Duration::from_secs(1));
+    assert_eq!(w.dialled, [tcp]);
+}
+
+#[test]
+fn tcp_is_not_tried_where_udp_works() {
+    let mut w = World::new();
+    let (udp, tcp) = (SocketAddr::from(([10, 0, 0, 2], 20_001)), SocketAddr::from(([10, 0, 0, 2], 20_002)));
+    let mut registration = w.registration(1, 0, Role::Controlling, &[udp]);
+    registration.candidates.push(over_tcp(tcp));
+    let registration = w.register(registration);
+    w.backend(&registration, udp);
+    w.check(&registration, client_addr(1), true);
+    w.run(Duration::from_secs(10));
+    assert_eq!((w.was_connected(), w.dialled.len()), (1, 0));
+}
+
+#[test]
+fn with_icetcp_tcp_comes_first_and_udp_when_it_fails() {
+    let mut w = World::new();
+    let (udp, tcp) = (SocketAddr::from(([10, 0, 0, 2], 20_001)), SocketAddr::from(([10, 0, 0, 2], 20_002)));
+    let mut registration = w.registration(1, 0, Role::Controlling, &[udp]);
+    registration.candidates.push(over_tcp(tcp));
+    registration.prefer_tcp = true;
+    let registration = w.register(registration);
+    w.backend(&registration, udp);
+    w.check(&registration, client_addr(1), true);
+    assert_eq!(w.dialled, [tcp]);
+    w.run(Duration::from_millis(300));
+    assert_eq!(w.was_connected(), 1, "refused, so UDP at once");
+}

@@ -42,6 +42,8 @@ pub(super) struct World {
     pub(super) to_clients: Vec<(SocketAddr, Vec<u8>)>,
     sockets: Vec<Option<SocketAddr>>,
     pub(super) opened: usize,
+    /// TCP candidates that were dialled; nobody listens there.
+    pub(super) dialled: Vec<SocketAddr>,
     serial: u64,
 }
 
@@ -75,6 +77,7 @@ impl World {
             to_clients: vec![],
             sockets: vec![],
             opened: 0,
+            dialled: vec![],
             serial: 0,
         }
     }
@@ -231,13 +234,18 @@ impl World {
         for _ in 0..100 {
             let mut idle = true;
             while let Some(request) = self.forwarder.poll_socket_request() {
+                idle = false;
+                if request.transport == CandidateTransport::TcpPassive {
+                    self.dialled.push(request.toward);
+                    self.forwarder.socket_failed(self.now, request);
+                    continue;
+                }
                 self.opened += 1;
                 let local = SocketAddr::from(([10, 0, 0, 1], 40_000 + self.opened as u16));
                 let socket = self.forwarder.socket_opened(self.now, request, local);
                 let index = usize::from(socket.index);
                 self.sockets.resize(self.sockets.len().max(index + 1), None);
                 self.sockets[index] = Some(local);
-                idle = false;
             }
             while let Some(transmit) = self.forwarder.poll_transmit() {
                 self.deliver(transmit.to, &transmit.bytes);

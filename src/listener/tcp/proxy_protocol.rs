@@ -48,7 +48,10 @@ mod tests {
     const V2: &[u8] =
         b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0f\xc0\x00\x02\x07\xcb\x00\x71\x01\xc8\x01\x01\xbb\x04\x00\x00";
 
-    fn headers() -> Vec<(Vec<u8>, Option<(&'static str, &'static str)>)> {
+    /// A header, and client and edge as it names them.
+    type Sample = (Vec<u8>, Option<(&'static str, &'static str)>);
+
+    fn headers() -> Vec<Sample> {
         let mut v6 = b"\r\n\r\n\x00\r\nQUIT\n\x21\x21\x00\x24".to_vec();
         for ip in ["2001:db8::7", "2001:db8::1"] {
             v6.extend(ip.parse::<std::net::Ipv6Addr>().expect("an address").octets());
