@@ -82,7 +82,6 @@ fn the_registration_service_s_sample_loads_unchanged_and_says_what_is_not_served
     assert_eq!(
         said(&loaded.warnings, Severity::Notice),
         [
-            "3:5 services.rest1: REST registration is not served yet; without routes every request gets 404",
             "7:13 services.rest1.net.tls_crt_file: TLS is not served yet; this service listens plain only",
             "11:13 services.rest1.http.root: static files are not served yet; unrouted requests get 404",
             "19:13 services.mux1.net.enable_ice: ICE over TCP is not served yet; this service does not listen",
