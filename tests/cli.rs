@@ -67,13 +67,13 @@ fn check_finds_the_file_by_environment_and_by_its_usual_name() {
 
 #[test]
 fn check_prints_warnings_before_ok() {
-    let file = "services:\n  u: {proto: udp, net: {adr: x, addr: '192.0.2.1:5', enable_ice: true}}\n";
+    let file = "services:\n  u: {proto: udp, net: {adr: x, addr: '192.0.2.1:5000', enable_ice: true}}\n";
     let output = xrtc("warn", &[("r.yml", file)], &["check", "-c", "r.yml"], &[]);
     assert_eq!(
         text(&output.stdout),
-        "listen  u  udp  192.0.2.1:5  ICE, publishes 192.0.2.1:5\n\n\
+        "listen  u  udp  192.0.2.1:5000  ICE, publishes 192.0.2.1:5000\n\n\
          r.yml:2:25: warning: services.u.net.adr: unknown key, ignored\n  \
-         2 |   u: {proto: udp, net: {adr: x, addr: '192.0.2.1:5', enable_ice: true}}\n    \
+         2 |   u: {proto: udp, net: {adr: x, addr: '192.0.2.1:5000', enable_ice: true}}\n    \
          |                         ^\n  \
          help: did you mean `addr`?\n\
          ok\n"

@@ -109,7 +109,8 @@ impl World {
     async fn ask(&self, client: &str, backends: &[&str]) -> Vec<String> {
         let candidates: Vec<_> = backends.iter().map(|ip| line(ip)).collect();
         let ice = |ufrag| serde_json::json!({"ufrag": ufrag, "pwd": "pwd", "options": ""});
-        let body = serde_json::json!({"offer_ice": ice("o"), "answer_ice": ice("a"), "candidates": candidates});
+        let body =
+            serde_json::json!({"offer_ice": ice("o"), "answer_ice": ice("a"), "candidates": candidates});
         let mut request = request("POST", "/webrtc/request", full(body.to_string()));
         request.headers_mut().insert("x-forwarded-for", client.parse().unwrap());
         let response = Client::connect(self.edge.addr).await.send(request).await.unwrap();

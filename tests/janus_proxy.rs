@@ -195,6 +195,36 @@ async fn a_closed_janus_websocket_ends_its_sessions() {
     assert_eq!(commands.summary(), "RX");
 }
 
+#[tokio::test]
+async fn the_empty_404_of_a_poll_ends_the_sessions_of_its_janus_session() {
+    let answer = Arc::new(Mutex::new(None::<(u16, String)>));
+    let answers = answer.clone();
+    let upstream = Upstream::start(move |_: Request<hyper::body::Incoming>, _| {
+        let (status, text) = answers.lock().unwrap().take().unwrap();
+        async move { Response::builder().status(status).body(Full::from(text)).unwrap() }
+    })
+    .await;
+    let (edge, commands) = edge(upstream.addr).await;
+    let mut client = Client::connect(edge.addr).await;
+    let mut session = String::new();
+    for (request, reply) in exchanges(&steps("echotest-http")).into_iter().filter(|(it, _)| !it.is_trickle())
+    {
+        let (method, url) = (request.method.as_deref().unwrap(), request.url.as_deref().unwrap());
+        *answer.lock().unwrap() = Some((reply.status.unwrap(), reply.text()));
+        client.send(proxy_support::request(method, url, full(request.text()))).await.unwrap();
+        if method == "GET" {
+            session = url.to_owned();
+        }
+        if commands.summary() == "R" {
+            break;
+        }
+    }
+    *answer.lock().unwrap() = Some((404, String::new()));
+    assert_eq!(client.ask("GET", &session, "").await, (404, String::new()));
+    assert_eq!(commands.summary(), "RE");
+    edge.stop().await;
+}
+
 fn steps(name: &str) -> Vec<Step> {
     let path = format!("{}/tests/vectors/janus/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()

@@ -13,13 +13,15 @@ use xrtc::http::{ConnectionCap, HttpService, Registrar};
 use xrtc::session::registration::{Command, EndReason, Mode, Registration, SessionSink};
 
 const JANUS: &str = include_str!("vectors/rest/janus.json");
-const OWN: &str = r#"{"session_key":"room 7","candidates":["a=candidate:1 1 udp 2013266431 192.0.2.1 6001 typ host"]}"#;
+const OWN: &str =
+    r#"{"session_key":"room 7","candidates":["a=candidate:1 1 udp 2013266431 192.0.2.1 6001 typ host"]}"#;
 const PATH: &str = "/webrtc/request";
 
 #[tokio::test]
 async fn each_row_of_the_table_has_its_status_and_its_json() {
     let edge = Rest::start(api(), &limits()).await;
-    let no_ufrag = |side: &str| JANUS.replace(&format!("{side}_ice\":{{\"ufrag\""), &format!("{side}_ice\":{{\"x\""));
+    let no_ufrag =
+        |side: &str| JANUS.replace(&format!("{side}_ice\":{{\"ufrag\""), &format!("{side}_ice\":{{\"x\""));
     let garbage = r#"{"offer_ice":{"ufrag":"o","pwd":"p"},"answer_ice":{"ufrag":"a","pwd":"q"},"candidates":["nonsense","a=candidate:1 1 udp 1 x.local 5 typ host"]}"#;
     let form = |line, column| {
         format!("expected a registration as JSON, found something else at line {line} column {column}")
@@ -45,7 +47,8 @@ async fn each_row_of_the_table_has_its_status_and_its_json() {
         (
             garbage.to_owned(),
             422,
-            "candidates: expected a host candidate with an address, udp or tcp passive, found none".to_owned(),
+            "candidates: expected a host candidate with an address, udp or tcp passive, found none"
+                .to_owned(),
         ),
         (
             JANUS.replace("room", &" ".repeat(65_536)),
@@ -66,7 +69,10 @@ async fn each_row_of_the_table_has_its_status_and_its_json() {
     let mut client = Client::connect(edge.edge.addr).await;
     for method in ["GET", "PUT", "PATCH", "DELETE"] {
         let response = client.send(request(method, PATH, full(""))).await.unwrap();
-        assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"POST, OPTIONS".parse().unwrap()));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &"POST, OPTIONS".parse().unwrap())
+        );
         assert_cors(&response);
         assert_eq!(text(response).await, r#"{"status":"Only Post Allowed"}"#);
     }
@@ -93,7 +99,10 @@ async fn a_registration_is_answered_with_the_edge_and_reaches_the_packet_side_fi
         assert_eq!(&*registration.origin.route, "rest");
         assert_eq!(&*registration.origin.label, "room 7");
         assert_eq!((&*registration.edge.ufrag, &*registration.edge.pwd), ("aFrg", "answerpassword01234567"));
-        assert_eq!((&*registration.client.ufrag, &*registration.client.pwd), ("oFrg", "offerpassword0123456789"));
+        assert_eq!(
+            (&*registration.client.ufrag, &*registration.client.pwd),
+            ("oFrg", "offerpassword0123456789")
+        );
         let addrs: Vec<_> = registration.candidates.iter().map(|c| c.addr.to_string()).collect();
         assert_eq!(addrs, ["127.0.0.1:20900", "[2001:db8::7]:20901", "10.77.0.1:20509"]);
     }
@@ -122,9 +131,12 @@ async fn a_running_session_is_left_alone_until_it_ends() {
 async fn the_version_is_told_to_any_method_below_its_path() {
     let edge = Rest::start(api(), &limits()).await;
     let mut client = Client::connect(edge.edge.addr).await;
-    for (method, path) in
-        [("GET", "/webrtc/version"), ("POST", "/webrtc/version/"), ("OPTIONS", "/webrtc/versions"), ("DELETE", "/webrtc/version?x")]
-    {
+    for (method, path) in [
+        ("GET", "/webrtc/version"),
+        ("POST", "/webrtc/version/"),
+        ("OPTIONS", "/webrtc/versions"),
+        ("DELETE", "/webrtc/version?x"),
+    ] {
         let response = client.send(request(method, path, full(""))).await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/json");
@@ -268,7 +280,10 @@ async fn never_hands_out_the_backend_and_registers_nothing() {
 async fn an_edge_without_candidates_says_so() {
     let edge = Rest::publishing(api(), &limits(), Arc::from(Vec::new())).await;
     let response = edge.post(JANUS, &[]).await;
-    assert_eq!((response.status().as_u16(), text(response).await.as_str()), (400, r#"{"status":"no proxy candidates"}"#));
+    assert_eq!(
+        (response.status().as_u16(), text(response).await.as_str()),
+        (400, r#"{"status":"no proxy candidates"}"#)
+    );
     edge.edge.stop().await;
 }
 
@@ -353,7 +368,9 @@ fn api() -> Http {
 }
 
 fn registered(command: &Command) -> Arc<Registration> {
-    let Command::Register(registration) = command else { panic!("expected a registration, found {command:?}") };
+    let Command::Register(registration) = command else {
+        panic!("expected a registration, found {command:?}")
+    };
     registration.clone()
 }
 

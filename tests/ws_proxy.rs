@@ -310,6 +310,24 @@ async fn the_dialect_replaces_answers_and_swallows_messages() {
 }
 
 #[tokio::test]
+async fn binary_messages_are_judged_like_text_and_answered_in_kind() {
+    let (edge, mut client, mut backend, _upstream) = read_pair().await;
+    for message in
+        [&br#"{"janus":"swallow"}"#[..], br#"{"janus":"answer"}"#, br#"{"janus":"replace","x":"secret"}"#]
+    {
+        client.send(Message::binary(message)).await.unwrap();
+    }
+    assert_eq!(next(&mut client).await, Message::binary(&br#"{"janus":"ack"}"#[..]));
+    let replaced = &br#"{"janus":"replace","x":"hidden-from-backend"}"#[..];
+    assert_eq!(next(&mut backend).await, Message::binary(replaced));
+    backend.send(Message::binary(&br#"{"replace-response":"secret"}"#[..])).await.unwrap();
+    let replaced = &br#"{"replace-response":"hidden-from-client"}"#[..];
+    assert_eq!(next(&mut client).await, Message::binary(replaced));
+    drop((client, backend));
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn close_codes_pass_both_ways_and_the_dialect_hears_of_the_end() {
     for client_closes in [true, false] {
         let (edge, pairs, _upstream) = pairs().await;

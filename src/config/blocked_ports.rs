@@ -8,9 +8,17 @@ const BLOCKED: &[u16] = &[
     2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
 ];
 
-/// Whether browsers refuse to send to this port.
-pub(super) fn is_blocked(port: u16) -> bool {
-    BLOCKED.binary_search(&port).is_ok()
+/// What browsers do with a candidate on this port, where that is nothing. `private`: some published address is private.
+pub(super) fn objection(port: u16, private: bool) -> Option<&'static str> {
+    match port {
+        80 | 443 if private => Some("Chromium refuses candidates with port 80 or 443 at private addresses"),
+        80 | 443 => None,
+        ..1024 => Some("Chromium refuses candidates with ports below 1024, but for 80 and 443"),
+        _ if BLOCKED.binary_search(&port).is_ok() => Some(
+            "browsers send no ICE there: the port is on their list of blocked ports (\"bad ports\" of the Fetch standard)",
+        ),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -20,7 +28,8 @@ mod tests {
     #[test]
     fn the_port_of_the_x_window_system_is_blocked_and_its_neighbour_is_not() {
         assert!(BLOCKED.is_sorted());
-        assert!(is_blocked(6000) && is_blocked(5060) && is_blocked(10080));
-        assert!([443, 3478, 5000, 6001, 6443, 8443].iter().all(|port| !is_blocked(*port)));
+        assert!([6000, 5060, 10080, 22, 1023].iter().all(|port| objection(*port, false).is_some()));
+        assert!([80, 443, 3478, 5000, 6001, 6443, 8443].iter().all(|port| objection(*port, false).is_none()));
+        assert!(objection(443, true).is_some() && objection(6001, true).is_none());
     }
 }

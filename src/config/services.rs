@@ -2,7 +2,7 @@
 //! in one pass.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,9 @@ use super::raw::Node;
 use super::routes::{self, Inherited, Policy, at_least_one, file};
 use super::section::{Findings, Item, Section};
 use super::urls::server_url;
-use super::{Balance, Config, Ice, Limits, Media, Service, ServiceKind, TlsFiles, UpstreamGroup, later};
+use super::{
+    Balance, CandidateHost, Config, Ice, Limits, Media, Service, ServiceKind, TlsFiles, UpstreamGroup, later,
+};
 
 /// Turns the tree into a [`Config`]. What it returns is of use only if no error was found on the way.
 pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Findings) -> Option<Config> {
@@ -186,12 +188,14 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
                 .into(),
         );
     }
-    if let Some(port) = listen.map(|listen| listen.port()).filter(|port| blocked_ports::is_blocked(*port)) {
+    let private = |host: &CandidateHost| matches!(host, CandidateHost::Ip(IpAddr::V4(ip)) if ip.is_private());
+    let port = listen.map_or(0, |listen| listen.port());
+    let objection = blocked_ports::objection(port, candidate_ips.iter().any(private));
+    if let Some(objection) = objection.filter(|_| port != 0) {
         let path = super::section::join(&net.path, "addr");
-        let message = format!("browsers send no ICE to port {port}: it is on their list of blocked ports");
-        findings.warn(net.place("addr"), &path, message).help = Some(
-            "take another one, such as 443, 3478 or 6001; the list is the \"bad ports\" of the Fetch standard".into(),
-        );
+        let message = format!("port {port}: {objection}");
+        findings.warn(net.place("addr"), &path, message).help =
+            Some("take another one, such as 3478 or 6001".into());
     }
     Some(Ice { candidate_ips })
 }

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use memchr::{memchr, memchr2};
 use thiserror::Error;
 
 /// Deepest nesting that is read. The JSON library of Janus (jansson) has the same limit.
@@ -287,12 +288,16 @@ fn scalar_end(text: &[u8], at: usize) -> Result<usize, JsonError> {
 fn string_end(text: &[u8], at: usize) -> Result<usize, JsonError> {
     let mut at = at + 1;
     loop {
-        match text.get(at) {
-            Some(b'"') => return Ok(at + 1),
-            Some(b'\\') => at = escape_end(text, at)?,
-            Some(0..0x20) | None => return Err(JsonError::Syntax(at)),
-            Some(_) => at += 1,
+        let rest = &text[at..];
+        let run = memchr2(b'"', b'\\', rest).ok_or(JsonError::Syntax(text.len()))?;
+        if let Some(control) = rest[..run].iter().position(|byte| *byte < b' ') {
+            return Err(JsonError::Syntax(at + control));
         }
+        at += run;
+        if text[at] == b'"' {
+            return Ok(at + 1);
+        }
+        at = escape_end(text, at)?;
     }
 }
 
@@ -338,12 +343,12 @@ fn hex4(text: &[u8], at: usize) -> Option<u16> {
 
 /// The inside of a checked string. Bytes that are not UTF-8 and lone surrogates become U+FFFD.
 fn unescape(inside: &[u8]) -> Cow<'_, str> {
-    let Some(first) = memchr::memchr(b'\\', inside) else { return String::from_utf8_lossy(inside) };
+    let Some(first) = memchr(b'\\', inside) else { return String::from_utf8_lossy(inside) };
     let mut out = Vec::with_capacity(inside.len());
     out.extend_from_slice(&inside[..first]);
     let mut at = first;
     while at < inside.len() {
-        let run = memchr::memchr(b'\\', &inside[at..]).unwrap_or(inside.len() - at);
+        let run = memchr(b'\\', &inside[at..]).unwrap_or(inside.len() - at);
         out.extend_from_slice(&inside[at..at + run]);
         at += run;
         if at < inside.len() {

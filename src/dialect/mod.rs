@@ -38,7 +38,7 @@ pub enum Carrier<'a> {
         /// Raw path without query.
         path: &'a str,
     },
-    /// A text message of a WebSocket.
+    /// A text or binary message of a WebSocket.
     WebSocket(ConnectionId),
 }
 
@@ -73,7 +73,7 @@ pub enum Verdict {
     Pass,
     /// Send this instead; headers that depend on the body are recomputed.
     Replace(Vec<u8>),
-    /// Do not send it on; answer its sender with this body (HTTP 200 `application/json`, or a WebSocket text message).
+    /// Do not send it on; answer its sender with this body (HTTP 200 `application/json`, or a WebSocket message of the kind it answers).
     Answer(Vec<u8>),
     /// Do not send it on; the sender is at fault (HTTP 400 with this reason, or the dialect's error as a message).
     Refuse {

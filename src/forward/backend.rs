@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::tables::{AddrKey, SessionKey};
+use super::tables::{AddrKey, BackendEntry, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Verdict, Via};
 use crate::session::backend_leg::LocalSocket;
 use crate::stun::{Class, Fingerprint, Message};
@@ -11,8 +11,13 @@ impl Forwarder {
     /// DTLS, SRTP or SRTCP. Hot path, like [`Forwarder::client_media`].
     #[inline]
     pub(super) fn backend_media(&mut self, socket: u16, received: Received, len: usize) -> Verdict {
-        let Some(key) = self.tables.sessions_by_backend.get(&AddrKey::new(socket, received.from)) else {
-            return Verdict::Drop(DropReason::UnknownBackend);
+        let key = match self.tables.by_backend.get(&AddrKey::new(socket, received.from)) {
+            Some(BackendEntry::Session(key)) => key,
+            Some(BackendEntry::Flow { session, slot }) => {
+                let (session, slot) = (*session, *slot);
+                return self.through_backend_media(session, slot, len);
+            }
+            None => return Verdict::Drop(DropReason::UnknownBackend),
         };
         let Some(session) = self.tables.sessions.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownBackend);
@@ -23,10 +28,8 @@ impl Forwarder {
         let Some(client) = session.client.egress() else {
             return Verdict::Drop(DropReason::ClientNotReady);
         };
-        session.traffic.down_packets += 1;
-        session.traffic.down_bytes += len as u64;
-        self.counters.down_packets += 1;
-        self.counters.down_bytes += len as u64;
+        session.traffic.down(len);
+        self.counters.down(len);
         let via = Via::Listener(client.listener);
         Verdict::Forward(Destination { via, to: client.remote, local: client.local })
     }
@@ -44,6 +47,11 @@ impl Forwarder {
         };
         if message.check_fingerprint() == Fingerprint::Bad {
             return Verdict::Drop(DropReason::BadFingerprint);
+        }
+        if let Some(BackendEntry::Flow { session, slot }) =
+            self.tables.by_backend.get(&AddrKey::new(socket, received.from)).copied()
+        {
+            return self.through_backend_stun(now, session, slot, &message);
         }
         if message.is_binding(Class::Indication) {
             return Verdict::Consumed;
@@ -71,12 +79,15 @@ impl Forwarder {
         received: &Received,
         message: &Message<'_>,
     ) -> Option<SessionKey> {
-        let known = self.tables.sessions_by_backend.get(&AddrKey::new(socket, received.from));
+        let known = match self.tables.by_backend.get(&AddrKey::new(socket, received.from)) {
+            Some(BackendEntry::Session(key)) => Some(*key),
+            _ => None,
+        };
         if !message.is_binding(Class::Request) {
-            return known.copied();
+            return known;
         }
-        let by_username = || self.tables.sessions_by_backend_username.get(message.username_bytes()?);
-        by_username().or(known).copied()
+        let by_username = || self.tables.sessions_by_backend_username.get(message.username_bytes()?).copied();
+        by_username().or(known)
     }
 
     fn offer_to_agents(
@@ -98,7 +109,8 @@ impl Forwarder {
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
         for generation in session.generations() {
             for (socket, addr) in generation.backend.remotes() {
-                self.tables.sessions_by_backend.entry(AddrKey::new(socket, addr)).or_insert(key);
+                let entry = self.tables.by_backend.entry(AddrKey::new(socket, addr));
+                entry.or_insert(BackendEntry::Session(key));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::tables::{ClientEntry, SessionKey};
+use super::tables::{ClientEntry, Here, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via};
 use crate::session::client_leg::{ClientAddr, DueProbe};
 use crate::session::registration::{Registration, SessionEventKind};
@@ -25,6 +25,9 @@ impl Forwarder {
     ) -> Verdict {
         let (session, slot) = match self.tables.client(listener, received.from) {
             Some(ClientEntry::Here { session, slot }) => (session, slot),
+            Some(ClientEntry::Through { session, slot }) => {
+                return self.through_media(now, session, slot, len);
+            }
             Some(ClientEntry::Elsewhere { worker }) => return self.hand_over(worker),
             None => return Verdict::Drop(DropReason::UnknownAddress),
         };
@@ -37,10 +40,8 @@ impl Forwarder {
         let Some(path) = state.backend_path() else {
             return Verdict::Drop(DropReason::BackendNotReady);
         };
-        state.traffic.up_packets += 1;
-        state.traffic.up_bytes += len as u64;
-        self.counters.up_packets += 1;
-        self.counters.up_bytes += len as u64;
+        state.traffic.up(len);
+        self.counters.up(len);
         if moved.is_some() {
             self.report_moved(session, moved);
         }
@@ -65,7 +66,7 @@ impl Forwarder {
         let at = ClientAddr { listener, remote: received.from, local: received.local };
         if message.is_binding(Class::Request) {
             self.client_check(now, at, &message, reply)
-        } else if message.is_binding(Class::Success) {
+        } else if message.is_binding(Class::Success) || message.is_binding(Class::Error) {
             self.client_answer(now, at, &message)
         } else {
             Verdict::Drop(DropReason::UnexpectedStun)
@@ -88,24 +89,18 @@ impl Forwarder {
         };
         let registration = registration.clone();
         let here = self.tables.known.get(&registration.session).and_then(|known| known.here);
-        let verified = match here.and_then(|key| self.tables.sessions.get_mut(key.0)) {
-            Some(session) => match session.generation(registration.generation) {
-                Some(generation) => message.verify(&generation.edge_key),
-                None => return Verdict::Drop(DropReason::UnknownUsername),
-            },
-            None => message.verify(&Key::short_term(&registration.edge.pwd)),
-        };
-        match verified {
+        match self.verify_check(here, &registration, message) {
             Ok(()) => {}
             Err(IntegrityError::Missing) => return Verdict::Drop(DropReason::MissingIntegrity),
             Err(IntegrityError::Bad) => return Verdict::Drop(DropReason::BadIntegrity),
         }
         let session = match here {
-            Some(session) => session,
+            Some(here) => here,
             None => match self.claim(now, &registration) {
-                Ok(session) => {
-                    self.report(session, SessionEventKind::ClientSeen { client: at.remote });
-                    session
+                Ok(here) => {
+                    let seen = SessionEventKind::ClientSeen { client: at.remote };
+                    self.push_event(registration.session, registration.origin.clone(), seen);
+                    here
                 }
                 Err(worker) => {
                     self.tables.learn_elsewhere(registration.session, at.listener, at.remote, worker);
@@ -113,7 +108,39 @@ impl Forwarder {
                 }
             },
         };
-        self.authentic_check(now, session, at, &registration, message, reply)
+        match session {
+            Here::Half(key) => self.authentic_check(now, key, at, &registration, message, reply),
+            Here::Through(key) => self.through_check(now, key, at, message),
+        }
+    }
+
+    /// With the key that the session keeps ready, or with the registration's where nobody has claimed it yet.
+    fn verify_check(
+        &mut self,
+        here: Option<Here>,
+        registration: &Registration,
+        message: &Message<'_>,
+    ) -> Result<(), IntegrityError> {
+        let number = registration.generation;
+        let ready = match here {
+            Some(Here::Half(key)) => self
+                .tables
+                .sessions
+                .get_mut(key.0)
+                .and_then(|session| session.generation(number))
+                .map(|generation| &generation.edge_key),
+            Some(Here::Through(key)) => self
+                .tables
+                .throughs
+                .get(key.0)
+                .and_then(|through| through.keys_of(number))
+                .map(|keys| &keys.backend),
+            None => None,
+        };
+        match ready {
+            Some(key) => message.verify(key),
+            None => message.verify(&Key::short_term(&registration.edge.pwd)),
+        }
     }
 
     fn authentic_check(
@@ -179,12 +206,18 @@ impl Forwarder {
     fn client_answer(&mut self, now: Instant, at: ClientAddr, message: &Message<'_>) -> Verdict {
         let (key, slot) = match self.tables.client(at.listener, at.remote) {
             Some(ClientEntry::Here { session, slot }) => (session, slot),
+            Some(ClientEntry::Through { session, slot }) => {
+                return self.through_answer(now, session, slot, message);
+            }
             Some(ClientEntry::Elsewhere { worker }) => return self.hand_over(worker),
             None => return Verdict::Drop(DropReason::UnknownAddress),
         };
         let Some(session) = self.tables.sessions.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownAddress);
         };
+        if !message.is_binding(Class::Success) {
+            return Verdict::Drop(DropReason::UnexpectedStun);
+        }
         let Some(number) = session.client.generation_of(slot) else {
             return Verdict::Drop(DropReason::UnknownAddress);
         };

@@ -84,6 +84,18 @@ pub struct Counters {
 }
 
 impl Counters {
+    #[inline]
+    pub(super) fn up(&mut self, len: usize) {
+        self.up_packets += 1;
+        self.up_bytes += len as u64;
+    }
+
+    #[inline]
+    pub(super) fn down(&mut self, len: usize) {
+        self.down_packets += 1;
+        self.down_bytes += len as u64;
+    }
+
     pub(super) fn dropped(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;
     }

@@ -9,9 +9,11 @@ mod backend;
 mod client;
 mod counters;
 mod register;
+mod sockets;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod through;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -20,12 +22,13 @@ use std::time::Instant;
 
 use crate::classify::{self, Kind};
 use crate::session::Progress;
-use crate::session::backend_leg::LocalSocket;
 use crate::session::client_leg::Moved;
-use crate::session::registration::{EndReason, SessionEvent, SessionEventKind};
+use crate::session::registration::{EndReason, Origin, SessionEvent, SessionEventKind, SessionId};
 use crate::session::timers::Wheel;
 pub use counters::{Counters, DropReason};
-use tables::{SessionKey, Tables, TimerKey};
+pub use sockets::SocketRequest;
+use sockets::{BackendSocket, Purpose};
+use tables::{Here, Owned, SessionKey, Tables, TimerKey};
 
 /// One of the worker's sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,21 +130,6 @@ pub struct Forwarder {
     idle_sockets: VecDeque<u16>,
 }
 
-/// A backend-facing socket and how many backend legs use it.
-struct BackendSocket {
-    local: LocalSocket,
-    users: u32,
-}
-
-/// A session needs another backend-facing socket: the shell opens one and calls [`Forwarder::socket_opened`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketRequest {
-    /// For this session.
-    session: SessionKey,
-    /// The backend it must reach.
-    pub toward: SocketAddr,
-}
-
 impl Forwarder {
     /// A forwarder without sessions.
     pub fn new(mut setup: Setup) -> Self {
@@ -192,7 +180,8 @@ impl Forwarder {
         self.timers.fire(now, &mut due);
         for key in due.drain(..) {
             match key {
-                TimerKey::Session(session) => self.session_timeout(now, session),
+                TimerKey::Here(Here::Half(session)) => self.session_timeout(now, session),
+                TimerKey::Here(Here::Through(session)) => self.through_timeout(now, session),
                 TimerKey::Registration(id) => self.registration_timeout(now, id),
             }
         }
@@ -214,24 +203,6 @@ impl Forwarder {
         self.events.pop_front()
     }
 
-    /// The next socket that a session needs.
-    pub fn poll_socket_request(&mut self) -> Option<SocketRequest> {
-        self.socket_requests.pop_front()
-    }
-
-    /// The next backend-facing socket that nobody uses any more: the shell closes it. Its index may come again.
-    pub fn poll_idle_socket(&mut self) -> Option<u16> {
-        while let Some(index) = self.idle_sockets.pop_front() {
-            let entry = self.backend_sockets.get_mut(usize::from(index))?;
-            // A session may have taken it again in the meantime.
-            if entry.as_ref().is_some_and(|socket| socket.users == 0) {
-                *entry = None;
-                return Some(index);
-            }
-        }
-        None
-    }
-
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -244,7 +215,7 @@ impl Forwarder {
 
     /// Sessions that this worker serves.
     pub fn live_sessions(&self) -> usize {
-        self.tables.sessions.len()
+        self.tables.sessions.len() + self.tables.throughs.len()
     }
 
     /// Sessions it knows of, those of other workers and those without a client included.
@@ -308,17 +279,18 @@ impl Forwarder {
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
         let Some(wanted) = session.next_deadline() else { return };
         if session.armed.is_none_or(|armed| wanted < armed) {
-            session.armed = Some(self.timers.set(wanted, TimerKey::Session(key)));
+            session.armed = Some(self.timers.set(wanted, TimerKey::Here(Here::Half(key))));
         }
     }
 
     fn report_connected(&mut self, now: Instant, key: SessionKey, generation: u32) {
         let Some(session) = self.tables.sessions.get(key.0) else { return };
         let (Some(client), Some(backend)) = (session.client.egress(), session.backend_path()) else { return };
-        let mut listener = self.listeners.get(usize::from(client.listener)).copied().unwrap_or(client.remote);
-        if let Some(ip) = client.local {
-            listener.set_ip(ip);
-        }
+        let listener = self.listener_address(Destination {
+            via: Via::Listener(client.listener),
+            to: client.remote,
+            local: client.local,
+        });
         let kind = SessionEventKind::Connected {
             client: (client.remote, listener),
             backend: (backend.socket.addr, backend.remote),
@@ -337,27 +309,36 @@ impl Forwarder {
 
     fn report(&mut self, key: SessionKey, kind: SessionEventKind) {
         let Some(session) = self.tables.sessions.get(key.0) else { return };
-        self.events.push_back(SessionEvent {
-            session: session.id,
-            origin: Arc::clone(&session.origin),
-            kind,
-        });
+        self.push_event(session.id, session.origin.clone(), kind);
+    }
+
+    fn push_event(&mut self, session: SessionId, origin: Arc<Origin>, kind: SessionEventKind) {
+        self.events.push_back(SessionEvent { session, origin, kind });
+    }
+
+    /// The address of ours that a client speaks to.
+    fn listener_address(&self, client: Destination) -> SocketAddr {
+        let Via::Listener(index) = client.via else { return client.to };
+        let mut listener = self.listeners.get(usize::from(index)).copied().unwrap_or(client.to);
+        if let Some(ip) = client.local {
+            listener.set_ip(ip);
+        }
+        listener
     }
 
     fn end(&mut self, now: Instant, key: SessionKey, reason: EndReason) {
         let Some(mut session) = self.tables.remove_session(key) else { return };
         for generation in session.generations() {
-            Self::release(&mut self.backend_sockets, &mut self.idle_sockets, generation);
+            self.release_sockets(generation);
         }
+        let (traffic, since) = (session.traffic, session.registered);
+        self.report_end(now, Owned { id: session.id, origin: session.origin, traffic, since }, reason);
+    }
+
+    fn report_end(&mut self, now: Instant, ended: Owned, reason: EndReason) {
         self.counters.sessions_ended += 1;
-        self.events.push_back(SessionEvent {
-            session: session.id,
-            origin: session.origin,
-            kind: SessionEventKind::Ended {
-                reason,
-                traffic: session.traffic,
-                lasted: now.saturating_duration_since(session.registered),
-            },
-        });
+        let lasted = now.saturating_duration_since(ended.since);
+        let kind = SessionEventKind::Ended { reason, traffic: ended.traffic, lasted };
+        self.push_event(ended.id, ended.origin, kind);
     }
 }

@@ -1,14 +1,16 @@
 //! What the signalling side tells: new sessions, restarts, candidates, ends. And the first check, which claims.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::tables::{AddrKey, Known, SessionKey, TimerKey, backend_username, client_username};
-use super::{BackendSocket, Forwarder, SocketRequest};
-use crate::session::backend_leg::LocalSocket;
+use super::tables::{
+    AddrKey, BackendEntry, ClientEntry, Here, Known, SessionKey, ThroughKey, TimerKey, backend_username,
+    client_username,
+};
+use super::{Forwarder, Purpose, SocketRequest};
 use crate::session::registration::{
-    BackendCandidate, Command, EndReason, Registration, SessionEvent, SessionEventKind, SessionId, Traffic,
+    BackendCandidate, CandidateTransport, Command, EndReason, Mode, Registration, SessionEvent,
+    SessionEventKind, SessionId, Traffic,
 };
 use crate::session::{Generation, Session};
 
@@ -31,24 +33,10 @@ impl Forwarder {
         for key in keys {
             self.end(now, key, reason);
         }
-    }
-
-    /// A socket that was asked for is open.
-    pub fn socket_opened(&mut self, now: Instant, request: SocketRequest, local: SocketAddr) -> LocalSocket {
-        let gap = self.backend_sockets.iter().position(Option::is_none);
-        let index = gap.unwrap_or_else(|| {
-            self.backend_sockets.push(None);
-            self.backend_sockets.len() - 1
-        });
-        let socket = LocalSocket { index: index as u16, addr: local };
-        self.backend_sockets[index] = Some(BackendSocket { local: socket, users: 0 });
-        self.connect_backend(now, request.session);
-        if self.backend_sockets[index].as_ref().is_some_and(|socket| socket.users == 0) {
-            // Whoever wanted it is gone, or found another one.
-            self.idle_sockets.push_back(socket.index);
+        let keys: Vec<_> = self.tables.throughs.iter().map(|(key, _)| ThroughKey(key)).collect();
+        for key in keys {
+            self.end_through(now, key, reason);
         }
-        self.settle(now, request.session);
-        socket
     }
 
     fn register(&mut self, now: Instant, registration: Arc<Registration>) {
@@ -57,16 +45,27 @@ impl Forwarder {
         if !known && self.tables.known.len() >= self.max_sessions {
             return self.refuse(now, &registration);
         }
-        self.tables.registrations_by_username.insert(client_username(&registration), registration.clone());
         let entry = self.tables.known.entry(id).or_insert_with(|| Known {
             registrations: Vec::new(),
             since: now,
             here: None,
             elsewhere: Vec::new(),
         });
-        entry.registrations.push(registration.clone());
-        match entry.here {
-            Some(key) => self.restart(now, key, registration),
+        let same = entry.registrations.iter().position(|known| known.generation == registration.generation);
+        match (same, entry.here) {
+            // Told again while nobody uses it: the last one counts. A running session is not changed by it.
+            (Some(_), Some(_)) => return,
+            (Some(known), None) => {
+                entry.registrations[known] = registration.clone();
+                entry.since = now;
+            }
+            (None, _) => entry.registrations.push(registration.clone()),
+        }
+        let here = entry.here;
+        self.tables.registrations_by_username.insert(client_username(&registration), registration.clone());
+        match here {
+            Some(Here::Half(key)) => self.restart(now, key, registration),
+            Some(Here::Through(key)) => self.through_restart(key, registration),
             None => self.remind(now + REGISTRATION_TIMEOUT, id),
         }
     }
@@ -89,8 +88,16 @@ impl Forwarder {
 
     fn add_candidates(&mut self, now: Instant, id: SessionId, candidates: &Arc<[BackendCandidate]>) {
         let Some(known) = self.tables.known.get_mut(&id) else { return };
-        let Some(key) = known.here else {
-            return Self::remember_candidates(known, candidates, &mut self.tables.registrations_by_username);
+        let key = match known.here {
+            Some(Here::Half(key)) => key,
+            Some(Here::Through(key)) => return self.through_candidates(now, key, candidates),
+            None => {
+                return Self::remember_candidates(
+                    known,
+                    candidates,
+                    &mut self.tables.registrations_by_username,
+                );
+            }
         };
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
         session.newest().waiting.extend_from_slice(candidates);
@@ -113,10 +120,11 @@ impl Forwarder {
 
     fn end_by_id(&mut self, now: Instant, id: SessionId, reason: EndReason) {
         let Some(known) = self.tables.known.get(&id) else { return };
-        if let Some(key) = known.here {
-            return self.end(now, key, reason);
+        match known.here {
+            Some(Here::Half(key)) => self.end(now, key, reason),
+            Some(Here::Through(key)) => self.end_through(now, key, reason),
+            None => self.forget_unclaimed(now, id, reason),
         }
-        self.forget_unclaimed(now, id, reason);
     }
 
     /// The wheel reminds of a registration; whoever claims it reports that nobody came.
@@ -162,102 +170,128 @@ impl Forwarder {
     }
 
     /// The first valid check of a session: it is ours, unless another worker was faster.
-    pub(super) fn claim(
-        &mut self,
-        now: Instant,
-        registration: &Arc<Registration>,
-    ) -> Result<SessionKey, u32> {
+    pub(super) fn claim(&mut self, now: Instant, registration: &Arc<Registration>) -> Result<Here, u32> {
         let owner = registration.owner.claim(self.worker);
         if owner != self.worker {
             return Err(owner);
         }
         let id = registration.session;
-        let Some(known) = self.tables.known.get_mut(&id) else { return Err(owner) };
-        let session = Session::new(now, known.since, registration.clone());
-        let key = SessionKey(self.tables.sessions.insert(session));
-        known.here = Some(key);
+        let Some(known) = self.tables.known.get(&id) else { return Err(owner) };
         let newer: Vec<_> = known
             .registrations
             .iter()
             .filter(|other| other.generation > registration.generation)
             .cloned()
             .collect();
+        let since = known.since;
+        let here = match registration.mode {
+            Mode::HalfProxy => Here::Half(self.claim_half(now, since, registration)),
+            Mode::Transparent => Here::Through(self.claim_through(now, since, registration, newer.clone())),
+        };
+        if let Some(known) = self.tables.known.get_mut(&id) {
+            known.here = Some(here);
+        }
+        if let Here::Half(key) = here {
+            for registration in newer {
+                self.restart(now, key, registration);
+            }
+        }
+        Ok(here)
+    }
+
+    fn claim_half(&mut self, now: Instant, since: Instant, registration: &Arc<Registration>) -> SessionKey {
+        let session = Session::new(now, since, registration.clone());
+        let key = SessionKey(self.tables.sessions.insert(session));
         self.tables.sessions_by_backend_username.insert(backend_username(registration), key);
         self.connect_backend(now, key);
-        for registration in newer {
-            self.restart(now, key, registration);
-        }
-        Ok(key)
+        key
     }
 
     /// Gives waiting candidates to the agents that want them, each by a socket on which its address is free.
-    fn connect_backend(&mut self, now: Instant, key: SessionKey) {
+    pub(super) fn connect_backend(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        let waiting: Vec<(u32, Vec<BackendCandidate>)> = session
+            .generations()
+            .map(|generation| (generation.registration.generation, std::mem::take(&mut generation.waiting)))
+            .collect();
         let mut wanted = None;
-        for generation in session.generations() {
-            let waiting = std::mem::take(&mut generation.waiting);
-            for candidate in waiting {
-                let leg = &mut generation.backend;
-                if leg.socket_for(candidate.addr).is_none() {
-                    let taken = |socket: &LocalSocket| {
-                        let entry =
-                            self.tables.sessions_by_backend.get(&AddrKey::new(socket.index, candidate.addr));
-                        entry.is_some_and(|other| *other != key)
+        for (number, candidates) in waiting {
+            for candidate in candidates.into_iter().filter(|it| it.transport == CandidateTransport::Udp) {
+                let free = self.free_socket(candidate.addr, Some(key));
+                let Some(generation) =
+                    self.tables.sessions.get_mut(key.0).and_then(|session| session.generation(number))
+                else {
+                    continue;
+                };
+                if generation.backend.socket_for(candidate.addr).is_none() {
+                    let Some(socket) = free else {
+                        wanted = wanted.or(Some(candidate.addr));
+                        generation.waiting.push(candidate);
+                        continue;
                     };
-                    let free = self.backend_sockets.iter_mut().flatten().find(|socket| {
-                        socket.local.addr.is_ipv4() == candidate.addr.is_ipv4() && !taken(&socket.local)
-                    });
-                    match free {
-                        Some(socket) => {
-                            socket.users += 1;
-                            leg.add_socket(socket.local);
-                        }
-                        None => {
-                            wanted = wanted.or(Some(candidate.addr));
-                            generation.waiting.push(candidate);
-                            continue;
-                        }
-                    }
+                    generation.backend.add_socket(socket);
+                    self.use_socket(socket.index);
                 }
-                leg.add_remote(now, &candidate);
+                if let Some(session) = self.tables.sessions.get_mut(key.0)
+                    && let Some(generation) = session.generation(number)
+                {
+                    generation.backend.add_remote(now, &candidate);
+                }
             }
         }
         self.learn_backends(key);
         if let Some(toward) = wanted {
-            self.socket_requests.push_back(SocketRequest { session: key, toward });
+            self.socket_requests.push_back(SocketRequest {
+                purpose: Purpose::Legs(key),
+                toward,
+                transport: CandidateTransport::Udp,
+            });
         }
     }
 
     /// A backend leg is over: sockets that only it used are idle.
-    pub(super) fn release(
-        sockets: &mut [Option<BackendSocket>],
-        idle: &mut std::collections::VecDeque<u16>,
-        generation: &Generation,
-    ) {
-        for used in generation.backend.sockets() {
-            let Some(Some(socket)) = sockets.get_mut(usize::from(used.index)) else { continue };
-            socket.users -= 1;
-            if socket.users == 0 {
-                idle.push_back(used.index);
-            }
+    pub(super) fn release_sockets(&mut self, generation: &Generation) {
+        for socket in generation.backend.sockets() {
+            self.release_socket(socket.index);
         }
     }
 
     /// A generation is over: its credentials and the addresses only it used are forgotten.
     pub(super) fn forget_generation(&mut self, key: SessionKey, old: &Generation) {
-        self.tables.registrations_by_username.remove(&client_username(&old.registration)[..]);
+        self.tables.forget_registration(&old.registration);
         let backend = backend_username(&old.registration);
         if self.tables.sessions_by_backend_username.get(&backend) == Some(&key) {
             self.tables.sessions_by_backend_username.remove(&backend);
         }
         for (socket, addr) in old.backend.remotes() {
-            self.tables.sessions_by_backend.remove(&AddrKey::new(socket, addr));
+            let address = AddrKey::new(socket, addr);
+            if self.tables.by_backend.get(&address) == Some(&BackendEntry::Session(key)) {
+                self.tables.by_backend.remove(&address);
+            }
         }
-        Self::release(&mut self.backend_sockets, &mut self.idle_sockets, old);
+        self.release_sockets(old);
         self.learn_backends(key);
-        let Some(session) = self.tables.sessions.get(key.0) else { return };
-        if let Some(known) = self.tables.known.get_mut(&session.id) {
-            known.registrations.retain(|known| known.generation != old.registration.generation);
+    }
+
+    /// The TCP connection of a client closed: its address is gone at once, and its session with the last one.
+    pub fn client_gone(&mut self, now: Instant, listener: u16, remote: std::net::SocketAddr) {
+        match self.tables.client(listener, remote) {
+            Some(ClientEntry::Here { session, .. }) => {
+                let Some(state) = self.tables.sessions.get_mut(session.0) else { return };
+                state.client.leave(listener, remote);
+                let empty = state.client.is_empty();
+                self.tables.clients_by_addr.remove(&AddrKey::new(listener, remote));
+                if empty {
+                    self.end(now, session, EndReason::ClientSilent);
+                }
+            }
+            Some(ClientEntry::Through { session, .. }) => {
+                self.through_client_gone(now, session, listener, remote)
+            }
+            Some(ClientEntry::Elsewhere { .. }) => {
+                self.tables.clients_by_addr.remove(&AddrKey::new(listener, remote));
+            }
+            None => {}
         }
     }
 }

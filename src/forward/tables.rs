@@ -10,7 +10,8 @@ use slab::Slab;
 
 use crate::session::Session;
 use crate::session::client_leg::{ClientAddr, MAX_PATHS};
-use crate::session::registration::{Registration, SessionId};
+use crate::session::registration::{Origin, Registration, SessionId, Traffic};
+use crate::session::through::Through;
 
 type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 
@@ -18,10 +19,23 @@ type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SessionKey(pub(super) usize);
 
+/// Index of a session in transparent mode in its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ThroughKey(pub(super) usize);
+
+/// A session that this worker serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Here {
+    /// In half-proxy mode.
+    Half(SessionKey),
+    /// In transparent mode.
+    Through(ThroughKey),
+}
+
 /// Who is woken by a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimerKey {
-    Session(SessionKey),
+    Here(Here),
     Registration(SessionId),
 }
 
@@ -47,8 +61,27 @@ impl AddrKey {
 pub(super) enum ClientEntry {
     /// A path of a session of ours.
     Here { session: SessionKey, slot: u8 },
+    /// A flow of a session in transparent mode.
+    Through { session: ThroughKey, slot: u8 },
     /// A session that another worker has.
     Elsewhere { worker: u32 },
+}
+
+/// Whose backend address it is, on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BackendEntry {
+    /// A session's, whichever of its clients' addresses media goes to.
+    Session(SessionKey),
+    /// One flow's.
+    Flow { session: ThroughKey, slot: u8 },
+}
+
+/// What is left of a session to tell of its end.
+pub(super) struct Owned {
+    pub(super) id: SessionId,
+    pub(super) origin: Arc<Origin>,
+    pub(super) traffic: Traffic,
+    pub(super) since: Instant,
 }
 
 /// What is known of a session, whoever serves it.
@@ -58,7 +91,7 @@ pub(super) struct Known {
     /// Since when.
     pub(super) since: Instant,
     /// Where it is, when it is here.
-    pub(super) here: Option<SessionKey>,
+    pub(super) here: Option<Here>,
     /// Client addresses that this worker passes on to the one that has the session.
     pub(super) elsewhere: Vec<AddrKey>,
 }
@@ -66,6 +99,7 @@ pub(super) struct Known {
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) sessions: Slab<Session>,
+    pub(super) throughs: Slab<Through>,
     /// Everything registered, by session.
     pub(super) known: Map<SessionId, Known>,
     /// Client checks, by USERNAME `uE:uC`: uE is ours, uC the client's choice.
@@ -73,7 +107,7 @@ pub(super) struct Tables {
     /// Client packets, by listener and source.
     pub(super) clients_by_addr: Map<AddrKey, ClientEntry>,
     /// Backend packets, by socket and source.
-    pub(super) sessions_by_backend: Map<AddrKey, SessionKey>,
+    pub(super) by_backend: Map<AddrKey, BackendEntry>,
     /// Backend checks from an unknown address, by USERNAME `uC:uB`.
     pub(super) sessions_by_backend_username: Map<Box<[u8]>, SessionKey>,
 }
@@ -113,12 +147,20 @@ impl Tables {
         }
         for generation in session.generations() {
             for (socket, addr) in generation.backend.remotes() {
-                self.sessions_by_backend.remove(&AddrKey::new(socket, addr));
+                self.by_backend.remove(&AddrKey::new(socket, addr));
             }
             self.sessions_by_backend_username.remove(&backend_username(&generation.registration)[..]);
         }
         self.remove_known(session.id);
         Some(session)
+    }
+
+    /// Forgets one generation's registration.
+    pub(super) fn forget_registration(&mut self, old: &Registration) {
+        self.registrations_by_username.remove(&client_username(old)[..]);
+        if let Some(known) = self.known.get_mut(&old.session) {
+            known.registrations.retain(|known| known.generation != old.generation);
+        }
     }
 
     /// Forgets a registration and all of its generations.

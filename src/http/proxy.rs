@@ -251,7 +251,7 @@ async fn returning(
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let (method, status) = (asked.method.as_str(), head.status.as_u16());
     let reader = route.conversation.as_deref();
-    let reader = reader.filter(|_| asked.method != Method::HEAD && !incoming.is_end_stream());
+    let reader = reader.filter(|_| asked.method != Method::HEAD);
     let Some(conversation) = reader.filter(|c| c.reads_response(method, &asked.path, status, content_type))
     else {
         return Ok(Response::from_parts(head, body::streamed(incoming)));
@@ -283,6 +283,8 @@ async fn returning(
         None => sent,
     };
     match speak(conversation, Side::Backend, asked, &plain) {
+        // A 204 or 304 must not get a length (RFC 9110 §8.6).
+        Verdict::Pass if plain.is_empty() => Ok(Response::from_parts(head, body::whole(plain))),
         Verdict::Pass => {
             set_length(&mut head.headers, plain.len());
             Ok(Response::from_parts(head, body::whole(plain)))
@@ -305,12 +307,15 @@ fn speak(conversation: &Conversation, from: Side, asked: &AskedFor, body: &[u8])
     conversation.handle(Message { from, carrier, body })
 }
 
-/// The body without its content coding, where it has one.
+/// The body without its content coding, where it has one. Nothing is not coded, whatever the header says.
 pub(super) fn decode(
     headers: &HeaderMap,
     body: &[u8],
     limit: usize,
 ) -> Result<Option<Vec<u8>>, coding::CodingError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
     let mut codings = headers.get_all(CONTENT_ENCODING).into_iter();
     let Some(first) = codings.next() else { return Ok(None) };
     match (first.to_str(), codings.next()) {

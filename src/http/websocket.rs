@@ -92,8 +92,8 @@ struct Open {
 }
 
 impl Judge for Open {
-    fn judge(&self, from: Side, text: &[u8]) -> Verdict {
-        self.conversation.handle(Message { from, carrier: Carrier::WebSocket(self.connection), body: text })
+    fn judge(&self, from: Side, data: &[u8]) -> Verdict {
+        self.conversation.handle(Message { from, carrier: Carrier::WebSocket(self.connection), body: data })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Two open WebSockets joined into one: messages in order, closes and pings end to end, each side's faults told to that side.
 //!
 //! One message per direction is in memory; a side that does not read slows down the other and nobody else. Knows nothing
-//! of handshakes and routes; what becomes of a text message says its [`Judge`].
+//! of handshakes and routes; what becomes of a text or binary message says its [`Judge`].
 
 use std::future::{Future, pending};
 use std::io;
@@ -17,9 +17,9 @@ use tracing::debug;
 use super::ws_frame::{Decoder, Message, Sender, Violation, close, encode};
 use crate::dialect::{Side, Verdict};
 
-/// Decides over text messages.
+/// Decides over text and binary messages. Media servers read both alike, so neither may pass unread.
 pub(super) trait Judge: Sync {
-    fn judge(&self, from: Side, text: &[u8]) -> Verdict;
+    fn judge(&self, from: Side, data: &[u8]) -> Verdict;
 }
 
 /// How long the second side may take to answer a close, and what it still has to say before it.
@@ -146,12 +146,16 @@ where
     }
 }
 
-/// What goes back to the sender of `message`, and what goes on.
+/// What goes back to the sender of `message`, and what goes on; in the sender's own kind of message.
 fn destinations(from: Side, message: Message, judge: &impl Judge) -> (Option<Message>, Option<Message>) {
-    let Message::Text(text) = message else { return (None, Some(message)) };
-    let message = |text: Vec<u8>| Some(Message::Text(Bytes::from(text)));
-    match judge.judge(from, &text) {
-        Verdict::Pass => (None, Some(Message::Text(text))),
+    let (data, kind): (_, fn(Bytes) -> Message) = match message {
+        Message::Text(text) => (text, Message::Text),
+        Message::Binary(data) => (data, Message::Binary),
+        other => return (None, Some(other)),
+    };
+    let message = |data: Vec<u8>| Some(kind(data.into()));
+    match judge.judge(from, &data) {
+        Verdict::Pass => (None, Some(kind(data))),
         Verdict::Replace(replacement) => (None, message(replacement)),
         Verdict::Answer(answer) => (message(answer), None),
         Verdict::Swallow => (None, None),

@@ -19,7 +19,7 @@ use crate::config::Media;
 use crate::forward::{
     self, Destination, DropReason, Forwarder, Received, SocketRequest, Transmit, Verdict, Via,
 };
-use crate::session::registration::{EndReason, SessionEvent};
+use crate::session::registration::{CandidateTransport, EndReason, SessionEvent};
 
 /// The waker's token; sockets have the others.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -332,6 +332,10 @@ impl Worker {
     }
 
     fn open_backend(&mut self, now: Instant, request: SocketRequest) -> io::Result<()> {
+        if request.transport != CandidateTransport::Udp {
+            self.forwarder.socket_failed(now, request);
+            return Ok(());
+        }
         let mut start = [0; 2];
         rand::fill(&mut start);
         let start = usize::from(u16::from_ne_bytes(start));
@@ -340,6 +344,7 @@ impl Worker {
             Err(error) => {
                 // The session ends by itself when its backend leg does not come up.
                 warn!(backend = %request.toward, %error, "cannot open a backend-facing socket");
+                self.forwarder.socket_failed(now, request);
                 return Ok(());
             }
         };

@@ -216,12 +216,18 @@ impl ClientLeg {
                 continue;
             }
             gone(path.at);
-            self.paths[slot] = None;
-            if self.egress == Some(slot as u8) {
-                self.egress = None;
-                self.firm = false;
-            }
+            self.clear(slot);
         }
+    }
+
+    /// The client's connection closed: its path is gone at once. Whether there was one.
+    pub fn leave(&mut self, listener: u16, remote: SocketAddr) -> bool {
+        let same = |path: &Path| path.at.listener == listener && path.at.remote == remote;
+        let Some(slot) = self.paths.iter().position(|path| path.as_ref().is_some_and(same)) else {
+            return false;
+        };
+        self.clear(slot);
+        true
     }
 
     /// Every path's address.
@@ -244,6 +250,14 @@ impl ClientLeg {
                 _ => path.seen + PATH_TIMEOUT,
             })
             .min()
+    }
+
+    fn clear(&mut self, slot: usize) {
+        self.paths[slot] = None;
+        if self.egress == Some(slot as u8) {
+            self.egress = None;
+            self.firm = false;
+        }
     }
 
     fn slot_of(&self, at: ClientAddr) -> Option<usize> {
@@ -302,14 +316,14 @@ impl PathState {
 
 /// The latest transactions with the address each came from.
 #[derive(Debug, Default)]
-struct Replays {
+pub(super) struct Replays {
     ring: Vec<(u64, u64)>,
     next: usize,
 }
 
 impl Replays {
     /// Remembers the transaction; says whether it is known from another address.
-    fn is_replay(&mut self, transaction: TransactionId, from: SocketAddr) -> bool {
+    pub(super) fn is_replay(&mut self, transaction: TransactionId, from: SocketAddr) -> bool {
         let (id, from) = (fold(transaction), fingerprint(from));
         if let Some((_, known)) = self.ring.iter().find(|(known, _)| *known == id) {
             return *known != from;

@@ -7,6 +7,7 @@
 pub mod backend_leg;
 pub mod client_leg;
 pub mod registration;
+pub mod through;
 pub mod timers;
 
 use std::net::SocketAddr;

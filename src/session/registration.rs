@@ -95,6 +95,8 @@ pub struct Registration {
     pub backend: Credentials,
     /// The edge's role towards the backend.
     pub role: Role,
+    /// Try the backend's TCP candidates first (`icetcp`).
+    pub prefer_tcp: bool,
     /// What is known of the backend's candidates; more may come with [`Command::AddCandidates`].
     pub candidates: Vec<BackendCandidate>,
     /// For logs and metrics: where the session comes from.
@@ -204,6 +206,22 @@ pub struct Traffic {
     pub down_packets: u64,
     /// Backend to client, bytes of UDP payload.
     pub down_bytes: u64,
+}
+
+impl Traffic {
+    /// Counts a packet client → backend.
+    #[inline]
+    pub fn up(&mut self, len: usize) {
+        self.up_packets += 1;
+        self.up_bytes += len as u64;
+    }
+
+    /// Counts a packet backend → client.
+    #[inline]
+    pub fn down(&mut self, len: usize) {
+        self.down_packets += 1;
+        self.down_bytes += len as u64;
+    }
 }
 
 /// From the packet side to logs, metrics and the signalling side.

@@ -6,4 +6,5 @@ mod captures;
 mod edge;
 mod endings;
 mod rules;
+mod simulation;
 mod trickle;

@@ -334,6 +334,7 @@ impl Live {
             client: self.client.clone(),
             backend: self.backend.clone(),
             role,
+            prefer_tcp: settings.prefer_tcp,
             candidates: self.candidates.clone(),
             origin: self.origin.clone(),
             owner: self.owner.clone(),

@@ -2,5 +2,6 @@
 
 mod hostile;
 mod restart;
+mod through;
 mod walk;
 mod world;

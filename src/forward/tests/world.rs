@@ -94,6 +94,7 @@ impl World {
             client: creds(&format!("client{n}x{g}")),
             backend: creds(&format!("backend{n}x{g}")),
             role,
+            prefer_tcp: false,
             candidates: backend.iter().map(candidate).collect(),
             origin: Arc::new(Origin { route: "janus".into(), label: "test".into() }),
             owner: Arc::new(Owner::nobody()),
@@ -266,7 +267,9 @@ impl World {
         for (from, to, bytes) in &packets {
             let Some(socket) = self.sockets.iter().position(|local| local == &Some(*to)) else { continue };
             let received = Received { via: Via::Backend(socket as u16), from: *from, local: None };
-            self.forwarder.handle(self.now, received, bytes, &mut [0; 256]);
+            if let Verdict::Forward(to) = self.forwarder.handle(self.now, received, bytes, &mut [0; 256]) {
+                self.deliver(to, bytes);
+            }
         }
         !packets.is_empty()
     }

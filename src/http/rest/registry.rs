@@ -153,6 +153,7 @@ fn registration(
         backend: wanted.backend,
         // The edge makes no checks of its own here.
         role: Role::Controlling,
+        prefer_tcp: false,
         candidates: wanted.candidates,
         origin: Arc::new(Origin { route: route.clone(), label: wanted.label }),
         owner,

@@ -1,0 +1,135 @@
+//! Backend-facing sockets as the forwarder counts them: which is free for which address, which is used by nobody. The
+//! shell opens and closes them; this only asks.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::Forwarder;
+use super::tables::{AddrKey, BackendEntry, SessionKey, ThroughKey};
+use crate::session::backend_leg::LocalSocket;
+use crate::session::registration::CandidateTransport;
+use crate::session::through::Wanted;
+
+/// A backend-facing socket, or a TCP connection to one backend address, and how many legs or flows use it.
+pub(super) struct BackendSocket {
+    pub(super) local: LocalSocket,
+    users: u32,
+    /// A TCP connection reaches this address only, and is never shared.
+    tcp: Option<SocketAddr>,
+}
+
+/// A session needs another backend-facing socket: the shell opens one and calls [`Forwarder::socket_opened`], or
+/// [`Forwarder::socket_failed`]. For [`CandidateTransport::TcpPassive`] it dials, without holding up anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketRequest {
+    pub(super) purpose: Purpose,
+    /// The backend it must reach.
+    pub toward: SocketAddr,
+    /// By which transport.
+    pub transport: CandidateTransport,
+}
+
+/// Who waits for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The backend legs of a session.
+    Legs(SessionKey),
+    /// A flow of a session in transparent mode.
+    Flow(ThroughKey, Wanted),
+}
+
+impl Forwarder {
+    /// The next socket that a session needs.
+    pub fn poll_socket_request(&mut self) -> Option<SocketRequest> {
+        self.socket_requests.pop_front()
+    }
+
+    /// A socket that was asked for is open.
+    pub fn socket_opened(&mut self, now: Instant, request: SocketRequest, local: SocketAddr) -> LocalSocket {
+        let gap = self.backend_sockets.iter().position(Option::is_none);
+        let index = gap.unwrap_or_else(|| {
+            self.backend_sockets.push(None);
+            self.backend_sockets.len() - 1
+        });
+        let socket = LocalSocket { index: index as u16, addr: local };
+        let tcp = (request.transport == CandidateTransport::TcpPassive).then_some(request.toward);
+        self.backend_sockets[index] = Some(BackendSocket { local: socket, users: 0, tcp });
+        match request.purpose {
+            Purpose::Legs(session) => {
+                self.connect_backend(now, session);
+                self.settle(now, session);
+            }
+            Purpose::Flow(session, wanted) => self.through_opened(now, session, wanted, socket),
+        }
+        if self.backend_sockets[index].as_ref().is_some_and(|socket| socket.users == 0) {
+            // Whoever wanted it is gone, or found another one.
+            self.idle_sockets.push_back(socket.index);
+        }
+        socket
+    }
+
+    /// A socket that was asked for cannot be opened: refused, unreachable, or not in time.
+    pub fn socket_failed(&mut self, now: Instant, request: SocketRequest) {
+        // Half-proxy legs have a deadline of their own; a flow goes on to the next candidate when its patience ends,
+        // and at once only where there is another one: one that refuses must not be dialled in a loop.
+        if let Purpose::Flow(session, wanted) = request.purpose
+            && self.tables.throughs.get(session.0).and_then(|through| through.wants(wanted.slot))
+                == Some(wanted)
+        {
+            self.skip_candidate(now, session, wanted.slot);
+        }
+    }
+
+    /// A TCP connection to a backend closed. The shell has forgotten it already.
+    pub fn socket_closed(&mut self, now: Instant, index: u16) {
+        let Some(socket) = self.backend_sockets.get_mut(usize::from(index)).and_then(Option::take) else {
+            return;
+        };
+        let Some(remote) = socket.tcp else { return };
+        let entry = self.tables.by_backend.remove(&AddrKey::new(index, remote));
+        if let Some(BackendEntry::Flow { session, slot }) = entry {
+            self.lose_path(now, session, slot);
+        }
+    }
+
+    /// The next backend-facing socket that nobody uses any more: the shell closes it. Its index may come again.
+    pub fn poll_idle_socket(&mut self) -> Option<u16> {
+        while let Some(index) = self.idle_sockets.pop_front() {
+            let entry = self.backend_sockets.get_mut(usize::from(index))?;
+            // A session may have taken it again in the meantime.
+            if entry.as_ref().is_some_and(|socket| socket.users == 0) {
+                *entry = None;
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// A shared UDP socket on which `addr` belongs to nobody, or to `but_for`.
+    pub(super) fn free_socket(&self, addr: SocketAddr, but_for: Option<SessionKey>) -> Option<LocalSocket> {
+        let free = |socket: &&BackendSocket| {
+            let same_kind = socket.tcp.is_none() && socket.local.addr.is_ipv4() == addr.is_ipv4();
+            same_kind
+                && match self.tables.by_backend.get(&AddrKey::new(socket.local.index, addr)) {
+                    None => true,
+                    Some(BackendEntry::Session(other)) => Some(*other) == but_for,
+                    Some(BackendEntry::Flow { .. }) => false,
+                }
+        };
+        self.backend_sockets.iter().flatten().find(free).map(|socket| socket.local)
+    }
+
+    pub(super) fn use_socket(&mut self, index: u16) {
+        if let Some(Some(socket)) = self.backend_sockets.get_mut(usize::from(index)) {
+            socket.users += 1;
+        }
+    }
+
+    pub(super) fn release_socket(&mut self, index: u16) {
+        let Some(Some(socket)) = self.backend_sockets.get_mut(usize::from(index)) else { return };
+        socket.users = socket.users.saturating_sub(1);
+        if socket.users == 0 {
+            self.idle_sockets.push_back(index);
+        }
+    }
+}
