@@ -115,6 +115,14 @@ impl Default for UpstreamTuning {
 
 fn tuning(section: &Section<'_>, findings: &mut Findings) -> UpstreamTuning {
     let usual = UpstreamTuning::default();
+    let tls_verify = section.flag(findings, "upstream_tls_verify", usual.tls_verify);
+    if !tls_verify {
+        findings.warn(
+            section.place("upstream_tls_verify"),
+            &super::section::join(&section.path, "upstream_tls_verify"),
+            "upstreams are not verified: whoever sits on the way to them can read and change everything",
+        );
+    }
     let mut time = |key, usual, read: fn(&str) -> Option<Duration>| {
         section.read(findings, key, A_DURATION, read).unwrap_or(usual)
     };
@@ -128,7 +136,7 @@ fn tuning(section: &Section<'_>, findings: &mut Findings) -> UpstreamTuning {
         max_idle: section
             .read(findings, "max_conns", "a whole number, 0 or more", addr::number)
             .unwrap_or(usual.max_idle),
-        tls_verify: section.flag(findings, "upstream_tls_verify", usual.tls_verify),
+        tls_verify,
         ca_file: file(section, findings, "upstream_ca_file"),
     }
 }

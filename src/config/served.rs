@@ -25,8 +25,6 @@ enum When {
     Is(&'static str),
     /// It is true.
     True,
-    /// A URL, or a list of URLs, one of which is TLS.
-    TlsUrl,
     /// A route that speaks this dialect, by `dialect` or by its name.
     Dialect(&'static str),
 }
@@ -84,30 +82,6 @@ const NOT_YET: &[NotYet] = &[
         protos: HTTP,
         when: When::Given,
         says: "no part of a response is ever held back in this version",
-    },
-    NotYet {
-        key: "services.*.http.upstream_tls_verify",
-        protos: HTTP,
-        when: When::Given,
-        says: "https:// and wss:// upstreams are not served yet",
-    },
-    NotYet {
-        key: "services.*.http.upstream_ca_file",
-        protos: HTTP,
-        when: When::Given,
-        says: "https:// and wss:// upstreams are not served yet",
-    },
-    NotYet {
-        key: "services.*.servers",
-        protos: &["upstream"],
-        when: When::TlsUrl,
-        says: "https:// and wss:// upstreams are not served yet; requests to them get 502",
-    },
-    NotYet {
-        key: "services.*.http.routes.*.upstream",
-        protos: HTTP,
-        when: When::TlsUrl,
-        says: "https:// and wss:// upstreams are not served yet; requests to them get 502",
     },
     NotYet {
         key: "services.*.http.routes.*.icetcp",
@@ -203,10 +177,6 @@ impl When {
             When::Given => node.value != Value::Null,
             When::Is(value) => node.text() == Some(value),
             When::True => node.text().and_then(boolean) == Some(true),
-            When::TlsUrl => match &node.value {
-                Value::List(items) => items.iter().filter_map(Node::text).any(is_tls),
-                _ => node.text().is_some_and(is_tls),
-            },
             When::Dialect(dialect) => match node.get("dialect").and_then(Node::text) {
                 Some(given) => given == *dialect,
                 // Only `json` is never meant by a name, see the route's own rules.
@@ -214,11 +184,6 @@ impl When {
             },
         }
     }
-}
-
-fn is_tls(url: &str) -> bool {
-    let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
-    matches!(scheme.as_str(), "https" | "wss")
 }
 
 #[cfg(test)]

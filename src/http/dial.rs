@@ -1,4 +1,4 @@
-//! Opens one connection to an upstream server, in time. The place where TLS to upstreams joins.
+//! Opens one connection to an upstream server, TLS included, in time.
 
 use std::future::Future;
 use std::io;
@@ -15,26 +15,30 @@ use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
+use super::upstream_tls::UpstreamTls;
 use crate::config::UpstreamTuning;
 
 /// Dials upstream servers for the pool.
 #[derive(Clone, Debug)]
 pub(super) struct Dial {
     tcp: HttpConnector,
+    /// Where there is none, no upstream speaks TLS.
+    tls: Option<UpstreamTls>,
     timeout: Duration,
 }
 
 impl Dial {
-    pub(super) fn new(tuning: &UpstreamTuning) -> Self {
+    pub(super) fn new(tuning: &UpstreamTuning, tls: Option<UpstreamTls>) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(tuning.keepalive));
         // Split among the addresses of a name, so that one dead address does not eat the time of the next.
         tcp.set_connect_timeout(Some(tuning.dial_timeout));
-        Dial { tcp, timeout: tuning.dial_timeout }
+        Dial { tcp, tls, timeout: tuning.dial_timeout }
     }
 }
 
@@ -48,19 +52,31 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let is_tls = uri.scheme_str() == Some("https");
+        let tls = self.tls.clone().filter(|_| uri.scheme_str() == Some("https"));
+        let host = uri.host().unwrap_or_default().to_owned();
         let (limit, dialled) = (self.timeout, self.tcp.call(uri));
         Box::pin(async move {
-            if is_tls {
-                return Err(io::Error::other("this version does not speak TLS to upstreams"));
-            }
-            match timeout(limit, dialled).await {
-                Ok(Ok(tcp)) => Ok(Link { tcp, served: Served::default() }),
-                Ok(Err(error)) if !is_elapsed(&error) => Err(io::Error::other(error)),
-                Ok(Err(_)) | Err(_) => Err(io::Error::other(format!("no connection within {limit:?}"))),
-            }
+            let opened = async {
+                let tcp = dialled.await.map_err(|error| match is_elapsed(&error) {
+                    true => too_slow(limit),
+                    false => io::Error::other(error),
+                })?;
+                Ok(match tls {
+                    Some(tls) => {
+                        let secured = tls.connect(&host, tcp.into_inner()).await?;
+                        Wire::Tls(Box::new(TokioIo::new(secured)))
+                    }
+                    None => Wire::Plain(tcp),
+                })
+            };
+            let wire = timeout(limit, opened).await.unwrap_or_else(|_| Err(too_slow(limit)))?;
+            Ok(Link { wire, served: Served::default() })
         })
     }
+}
+
+fn too_slow(limit: Duration) -> io::Error {
+    io::Error::other(format!("no connection within {limit:?}"))
 }
 
 /// Whether the time ran out, the whole of it or that of the last address.
@@ -86,8 +102,14 @@ impl Served {
 /// One connection to an upstream server.
 #[derive(Debug)]
 pub(super) struct Link {
-    tcp: TokioIo<TcpStream>,
+    wire: Wire,
     served: Served,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Plain(TokioIo<TcpStream>),
+    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }
 
 impl Connection for Link {
@@ -102,25 +124,40 @@ impl Read for Link {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buffer)
+        match &mut self.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Wire::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
     }
 }
 
 impl Write for Link {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+        match &mut self.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Wire::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        match &mut self.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Wire::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        match &mut self.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Wire::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        match &self.wire {
+            Wire::Plain(tcp) => tcp.is_write_vectored(),
+            Wire::Tls(tls) => tls.is_write_vectored(),
+        }
     }
 
     fn poll_write_vectored(
@@ -128,6 +165,9 @@ impl Write for Link {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        match &mut self.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Wire::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        }
     }
 }

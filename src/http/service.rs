@@ -13,6 +13,7 @@ use super::conversation::Conversation;
 use super::rest::{CountriesError, Registrar, Resource, Rest};
 use super::server::Phase;
 use super::upstream::Upstreams;
+use super::upstream_tls::UpstreamTlsError;
 use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, UpstreamGroup};
 use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, Settings};
 use crate::route::{Balancer, RequestKind, RouteTable};
@@ -62,6 +63,9 @@ pub enum ServiceError {
         /// Index into the groups.
         group: usize,
     },
+    /// TLS to upstreams.
+    #[error(transparent)]
+    UpstreamTls(#[from] UpstreamTlsError),
 }
 
 /// Makes the dialect of a route; `None` for a kind it does not know, which is then proxied as it is.
@@ -97,7 +101,7 @@ impl HttpService {
         let servers = single.chain(upstreams.iter().flat_map(|group| &group.servers));
         Ok(HttpService {
             table: RouteTable::new(config),
-            upstreams: Upstreams::new(&config.upstream, servers),
+            upstreams: Upstreams::new(&config.upstream, servers)?,
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::answer::Fault;
 use super::body::{Body, Progress, Watched, whole};
 use super::dial::{Dial, Served};
+use super::upstream_tls::{UpstreamTls, UpstreamTlsError};
 use crate::config::{Scheme, ServerUrl, UpstreamTuning};
 
 /// The upstream connections of one HTTP service.
@@ -48,20 +49,27 @@ pub(super) enum OutgoingBody {
 
 impl Upstreams {
     /// A pool for `servers`; opens nothing yet.
-    pub(super) fn new<'a>(tuning: &UpstreamTuning, servers: impl Iterator<Item = &'a ServerUrl>) -> Self {
+    pub(super) fn new<'a>(
+        tuning: &UpstreamTuning,
+        servers: impl Iterator<Item = &'a ServerUrl>,
+    ) -> Result<Self, UpstreamTlsError> {
+        let servers: Vec<&ServerUrl> = servers.collect();
+        let needs_tls = servers.iter().any(|server| matches!(server.scheme, Scheme::Https | Scheme::Wss));
+        let tls = needs_tls.then(|| UpstreamTls::new(tuning)).transpose()?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(tuning.idle_timeout)
             .pool_max_idle_per_host(tuning.max_idle)
-            .build(Dial::new(tuning));
-        Upstreams {
+            .build(Dial::new(tuning, tls));
+        Ok(Upstreams {
             client,
             dial_timeout: tuning.dial_timeout,
             response_header_timeout: tuning.response_header_timeout,
             down: servers
+                .into_iter()
                 .map(|server| ((server.host.clone(), server.port), AtomicBool::new(false)))
                 .collect(),
-        }
+        })
     }
 
     /// How long an upstream may be silent before its answer.
