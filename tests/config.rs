@@ -87,7 +87,6 @@ fn the_registration_service_s_sample_loads_unchanged_and_says_what_is_not_served
     assert_eq!(
         said(&loaded.warnings, Severity::Notice),
         [
-            "3:5 services.rest1: REST registration is not served yet; without routes every request gets 404",
             "7:13 services.rest1.net.tls_crt_file: TLS is not served yet; this service listens plain only",
             "11:13 services.rest1.http.root: static files are not served yet; unrouted requests get 404",
             "19:13 services.mux1.net.enable_ice: ICE over TCP is not served yet; this service does not listen",
@@ -119,7 +118,8 @@ fn every_key_is_read() {
         (media.socket_buffer, limits.signalling_body, limits.ws_message),
         (8 << 20, 64 << 10, 128 << 10)
     );
-    assert_eq!((limits.sessions, limits.http_connections), (10, 20));
+    let counts = (limits.sessions, limits.registrations_per_client, limits.http_connections);
+    assert_eq!(counts, (10, 5, 20));
     assert_eq!(*drain_timeout, Duration::from_secs(90));
     assert_eq!((upstreams[0].mode, upstreams[0].servers.len()), (Balance::Random, 4));
     assert_eq!(upstreams[0].servers[1].to_string(), "https://[2001:db8::1]:443/api");

@@ -37,6 +37,10 @@ impl SessionSink for AnnouncingSink {
         }
         self.packets.send(command);
     }
+
+    fn known_sessions(&self) -> usize {
+        self.packets.known_sessions()
+    }
 }
 
 /// Reads the events of all workers.

@@ -14,7 +14,7 @@ use tracing::info;
 use crate::config::report::Report;
 use crate::config::resolve::{self, Candidate};
 use crate::config::{Config, ServiceKind};
-use crate::http::{self, ConnectionCap, HttpService, Phase, ServiceError};
+use crate::http::{self, ConnectionCap, CountriesError, HttpService, Phase, Registrar, ServiceError};
 use crate::listener::{ListenError, PacketSide};
 use crate::session::registration::SessionSink;
 use crate::telemetry;
@@ -46,6 +46,14 @@ pub enum StartError {
         service: Arc<str>,
         /// Why.
         source: ServiceError,
+    },
+    /// A database of the REST registration cannot be used.
+    #[error("services.{service}.{source}")]
+    Countries {
+        /// Name of the service.
+        service: Arc<str>,
+        /// Why.
+        source: CountriesError,
     },
     /// The operating system gives no threads or signals.
     #[error("cannot start: {0}")]
@@ -106,6 +114,7 @@ async fn start_http(
 ) -> Result<Vec<Arc<HttpService>>, StartError> {
     let edge_candidates = resolve::lines(candidates);
     let cap = ConnectionCap::new(config.limits.http_connections);
+    let registrar = Arc::new(Registrar::new(&config.limits, &edge_candidates, sink));
     let mut services = Vec::new();
     for service in &config.services {
         let (ServiceKind::Http(settings) | ServiceKind::Tcp { http: Some(settings), .. }) = &service.kind
@@ -120,7 +129,9 @@ async fn start_http(
             sink,
             &crate::dialect::build,
         )
-        .map_err(|source| StartError::Service { service: service.name.clone(), source })?;
+        .map_err(|source| StartError::Service { service: service.name.clone(), source })?
+        .with_rest(settings, &registrar)
+        .map_err(|source| StartError::Countries { service: service.name.clone(), source })?;
         let listener = TcpListener::bind(service.listen).await.map_err(|source| StartError::Http {
             service: service.name.clone(),
             addr: service.listen,

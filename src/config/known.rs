@@ -70,6 +70,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("media.socket_buffer", &[]),
     ("media.offload", &[]),
     ("limits.sessions", &[]),
+    ("limits.registrations_per_client", &[]),
     ("limits.http_connections", &[]),
     ("limits.signalling_body", &[]),
     ("limits.ws_message", &[]),

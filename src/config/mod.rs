@@ -325,6 +325,9 @@ pub struct Media {
 pub struct Limits {
     /// `sessions`: live and registered sessions, default 100 000.
     pub sessions: usize,
+    /// `registrations_per_client`: sessions that one client address may have registered through the REST API, default
+    /// 75 000.
+    pub registrations_per_client: usize,
     /// `http_connections`: open client connections, default 10 000.
     pub http_connections: usize,
     /// `signalling_body`: largest request or response body that a dialect reads, bytes, default 1 MiB.

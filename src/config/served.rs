@@ -27,8 +27,6 @@ enum When {
     True,
     /// A route that speaks this dialect, by `dialect` or by its name.
     Dialect(&'static str),
-    /// An HTTP service without routes: it would serve the REST API alone.
-    NoRoutes,
 }
 
 /// `proto: tcp` with `enable_http: true`.
@@ -66,18 +64,6 @@ const NOT_YET: &[NotYet] = &[
         protos: &[],
         when: When::Is("admin"),
         says: "the admin service is not served yet; this service does not listen",
-    },
-    NotYet {
-        key: "services.*",
-        protos: &["http"],
-        when: When::NoRoutes,
-        says: "REST registration is not served yet; without routes every request gets 404",
-    },
-    NotYet {
-        key: "services.*.http.rest",
-        protos: HTTP,
-        when: When::True,
-        says: "REST registration is not served yet; /webrtc/… is routed like any path",
     },
     NotYet {
         key: "services.*.http.root",
@@ -132,42 +118,6 @@ const NOT_YET: &[NotYet] = &[
         protos: HTTP,
         when: When::Dialect("json"),
         says: "the dialect json is not served yet; this route proxies without touching SDP",
-    },
-    NotYet {
-        key: "services.*.http.optimal",
-        protos: HTTP,
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "services.*.http.geoip_db",
-        protos: HTTP,
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "services.*.optimal",
-        protos: HTTP,
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "services.*.geoip_db",
-        protos: HTTP,
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "optimal",
-        protos: &[],
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
-    },
-    NotYet {
-        key: "geoip_db",
-        protos: &[],
-        when: When::Given,
-        says: "applies to REST registration, which is not served yet",
     },
 ];
 
@@ -232,11 +182,6 @@ impl When {
                 // Only `json` is never meant by a name, see the route's own rules.
                 None => *dialect != "json" && entry.key == *dialect && node.get("signalling").is_none(),
             },
-            When::NoRoutes => {
-                let routes = node.get("http").and_then(|http| http.get("routes"));
-                let rest = node.get("http").and_then(|http| http.get("rest")).and_then(Node::text);
-                routes.is_none_or(|routes| routes.entries().is_empty()) && rest.is_none()
-            }
         }
     }
 }

@@ -309,6 +309,8 @@ fn limits(root: &Section<'_>, findings: &mut Findings) -> Limits {
     let mut limits = Limits::default();
     if let Some(section) = root.section(findings, "limits") {
         limits.sessions = at_least_one(&section, findings, "sessions", limits.sessions);
+        limits.registrations_per_client =
+            at_least_one(&section, findings, "registrations_per_client", limits.registrations_per_client);
         limits.http_connections =
             at_least_one(&section, findings, "http_connections", limits.http_connections);
         limits.signalling_body =
@@ -320,6 +322,14 @@ fn limits(root: &Section<'_>, findings: &mut Findings) -> Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { sessions: 100_000, http_connections: 10_000, signalling_body: 1 << 20, ws_message: 1 << 20 }
+        Limits {
+            sessions: 100_000,
+            // Mostly one application server registers for all clients: 50 000 sessions and those that just ended must
+            // fit, and still nobody takes the whole table.
+            registrations_per_client: 75_000,
+            http_connections: 10_000,
+            signalling_body: 1 << 20,
+            ws_message: 1 << 20,
+        }
     }
 }

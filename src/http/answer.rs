@@ -14,6 +14,7 @@ use hyper::{Response, StatusCode};
 
 use super::body::Body;
 use super::coding::CodingError;
+use super::rest::Refusal;
 
 /// Why a request gets an answer of the edge instead of the upstream's.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,8 @@ pub(super) enum Fault {
     RequestSlow(Duration),
     #[error("request body broke off")]
     RequestCut,
+    #[error(transparent)]
+    Registration(#[from] Refusal),
     #[error("{reason}")]
     Refused { reason: String, body: Vec<u8> },
     #[error("upstream group {group} has no server for {kind}")]
@@ -55,6 +58,7 @@ impl Fault {
             Fault::Malformed(_) | Fault::Coding(_) | Fault::RequestCut | Fault::Refused { .. } => {
                 StatusCode::BAD_REQUEST
             }
+            Fault::Registration(refusal) => refusal.status(),
             Fault::RequestSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Fault::NoServer { .. } | Fault::Upstream { .. } => StatusCode::BAD_GATEWAY,
             Fault::UpstreamSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -65,12 +69,20 @@ impl Fault {
     /// The answer: the dialect's own error where it has one, nothing for 404, else `{"status":"<reason>"}`.
     pub(super) fn into_response(self) -> Response<Body> {
         let status = self.status();
+        let header = match &self {
+            Fault::Registration(refusal) => refusal.header(),
+            _ => None,
+        };
         let body = match self {
             Fault::Unrouted => return own(status, None),
             Fault::Refused { body, .. } if !body.is_empty() => body,
             other => serde_json::json!({ "status": other.to_string() }).to_string().into_bytes(),
         };
-        own(status, Some(body))
+        let mut response = own(status, Some(body));
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
     }
 }
 

@@ -1,7 +1,7 @@
 //! \[shell\] HTTP: server, reverse proxy and WebSocket proxy.
 //!
 //! A request walks `server` → `proxy` (route → request dialect → upstream choice → headers → send → response dialect), an
-//! upgrade goes on to `websocket` and `ws_relay`. What a message means is decided in [`crate::dialect`], where a request
+//! upgrade goes on to `websocket` and `ws_relay`; `rest` answers registrations itself. What a message means is decided in [`crate::dialect`], where a request
 //! goes in [`crate::route`]; nothing here knows SDP or ICE.
 
 mod answer;
@@ -12,6 +12,7 @@ mod dial;
 mod forwarded;
 mod headers;
 mod proxy;
+mod rest;
 mod server;
 mod service;
 mod upstream;
@@ -21,6 +22,7 @@ mod ws_frame;
 mod ws_relay;
 
 pub use forwarded::{Arrival, TlsFacts, client_ip};
+pub use rest::{CountriesError, Registrar, fuzz as fuzz_registration};
 pub use server::{ConnectionCap, Phase, serve, serve_connection};
 pub use service::{DialectBuilder, HttpService, ServiceError};
 pub use upstream_tls::UpstreamTlsError;

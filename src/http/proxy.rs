@@ -84,7 +84,14 @@ async fn phases(
     trace: &mut Trace,
 ) -> Result<Response<Body>, Fault> {
     check(&request)?;
-    let (chosen, route) = match find_route(service, &request) {
+    let found = find_route(service, &request);
+    if let Some((rest, resource)) = service.rest(request.uri().path())
+        && !matches!(found, Err(Fault::Misdirected))
+    {
+        trace.route = Some(Arc::from("rest"));
+        return rest.respond(resource, client.arrival.peer.ip(), request).await;
+    }
+    let (chosen, route) = match found {
         Ok(found) => found,
         Err(Fault::Unrouted) if request.method() == Method::OPTIONS => return Ok(answer::empty()),
         Err(fault) => return Err(fault),
@@ -185,7 +192,7 @@ async fn ask_dialect(
     }
 }
 
-async fn read_request(incoming: &mut Received, limit: usize) -> Result<Bytes, Fault> {
+pub(super) async fn read_request(incoming: &mut Received, limit: usize) -> Result<Bytes, Fault> {
     match timeout(BODY_TIMEOUT, body::read_whole(incoming, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(ReadError::Cut)) => Err(Fault::RequestCut),
@@ -301,7 +308,11 @@ fn speak(conversation: &Conversation, from: Side, asked: &AskedFor, body: &[u8])
 }
 
 /// The body without its content coding, where it has one. Nothing is not coded, whatever the header says.
-fn decode(headers: &HeaderMap, body: &[u8], limit: usize) -> Result<Option<Vec<u8>>, coding::CodingError> {
+pub(super) fn decode(
+    headers: &HeaderMap,
+    body: &[u8],
+    limit: usize,
+) -> Result<Option<Vec<u8>>, coding::CodingError> {
     if body.is_empty() {
         return Ok(None);
     }

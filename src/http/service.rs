@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::answer::Fault;
 use super::conversation::Conversation;
+use super::rest::{CountriesError, Registrar, Resource, Rest};
 use super::server::Phase;
 use super::upstream::Upstreams;
 use super::upstream_tls::UpstreamTlsError;
@@ -31,6 +32,7 @@ pub struct HttpService {
     pub(super) body_limit: usize,
     /// Largest WebSocket message a dialect reads, bytes.
     pub(super) message_limit: usize,
+    rest: Option<Rest>,
     routes: Vec<ServedRoute>,
     groups: Vec<Group>,
     next_connection: AtomicU64,
@@ -103,16 +105,30 @@ impl HttpService {
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,
+            rest: None,
             routes,
             groups: upstreams.iter().map(Group::new).collect(),
             next_connection: AtomicU64::new(1),
         })
     }
 
+    /// The same service, with the REST API where `config` has it.
+    pub fn with_rest(
+        mut self,
+        config: &config::Http,
+        registrar: &Arc<Registrar>,
+    ) -> Result<Self, CountriesError> {
+        self.rest = config.rest.then(|| Rest::new(config, registrar)).transpose()?;
+        Ok(self)
+    }
+
     /// Tells the dialects that the packet side ended a session.
     pub fn session_ended(&self, session: SessionId, reason: EndReason) {
         for conversation in self.conversations() {
             conversation.ended(session, reason);
+        }
+        if let Some(rest) = &self.rest {
+            rest.ended(session);
         }
     }
 
@@ -129,6 +145,11 @@ impl HttpService {
                 conversation.sweep();
             }
         }
+    }
+
+    /// The REST API, and what of it `path` names.
+    pub(super) fn rest(&self, path: &str) -> Option<(&Rest, Resource)> {
+        Some((self.rest.as_ref()?, Resource::at(path)?))
     }
 
     pub(super) fn route(&self, index: usize) -> Option<&ServedRoute> {

@@ -173,6 +173,10 @@ impl SessionSink for PacketSide {
     fn send(&self, command: Command) {
         self.tell(|| ToWorker::Command(command.clone()));
     }
+
+    fn known_sessions(&self) -> usize {
+        PacketSide::known_sessions(self)
+    }
 }
 
 fn spawn(number: usize, mut worker: Worker) -> io::Result<JoinHandle<()>> {

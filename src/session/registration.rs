@@ -276,4 +276,9 @@ pub enum SessionEventKind {
 pub trait SessionSink: Send + Sync {
     /// Sends `command` to every worker. When this returns, a client check that is sent afterwards finds the effect.
     fn send(&self, command: Command);
+
+    /// How many sessions are registered, as far as that is known here; a fraction of a second old.
+    fn known_sessions(&self) -> usize {
+        0
+    }
 }

@@ -155,7 +155,7 @@ pub fn service(config: &Http, groups: &[UpstreamGroup]) -> (Arc<HttpService>, Re
 }
 
 pub fn limits() -> Limits {
-    Limits { sessions: 10, http_connections: 1000, signalling_body: 1 << 20, ws_message: 1 << 20 }
+    Limits { sessions: 10, http_connections: 1000, ..Limits::default() }
 }
 
 /// A service with `routes`.
