@@ -4,6 +4,8 @@
 //! A dialect never does I/O, never reads a clock and never draws randomness of its own: the HTTP shell hands it
 //! messages with a [`Context`], and carries out its [`Verdict`] and its commands.
 
+mod exchange;
+mod facts;
 pub mod janus;
 mod json_edit;
 
@@ -11,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::DialectKind;
+use crate::config::{DialectKind, ServerUrl};
 use crate::session::registration::{Command, EndReason, Mode, SessionId};
 
 /// Which side sent a message.
@@ -40,6 +42,32 @@ pub enum Carrier<'a> {
     },
     /// A text or binary message of a WebSocket.
     WebSocket(ConnectionId),
+}
+
+/// One HTTP request with its response, as the shell numbers them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ExchangeId(pub u64);
+
+/// What stands around the body of an HTTP message, for dialects that speak by headers too.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Head<'a> {
+    /// The same for a request and its response, and for no other.
+    pub exchange: ExchangeId,
+    /// The request's query.
+    pub query: Option<&'a str>,
+    /// The response's; 0 in a request.
+    pub status: u16,
+    /// `Content-Type` of this message.
+    pub content_type: Option<&'a str>,
+    /// `If-Match` of a request.
+    pub if_match: Option<&'a str>,
+    /// `ETag` of this message; some clients send one.
+    pub etag: Option<&'a str>,
+    /// Where the client will find what the response's `Location` names: path and query at the edge. `None` also where
+    /// that is no place of this route's servers.
+    pub location: Option<&'a str>,
+    /// The server that sent the response.
+    pub server: Option<&'a ServerUrl>,
 }
 
 /// One message on its way.
@@ -82,6 +110,15 @@ pub enum Verdict {
         /// The dialect's own error body, where it has one.
         body: Vec<u8>,
     },
+    /// Do not send it on; answer its sender with this. For requests alone.
+    Respond {
+        /// Its status.
+        status: u16,
+        /// Headers beside those that every answer of the edge has; names in lower case.
+        headers: Vec<(&'static str, String)>,
+        /// Its body, with the content type among the headers.
+        body: Vec<u8>,
+    },
     /// Do not send it on, and tell nobody (a message that the edge itself caused, or must absorb).
     Swallow,
 }
@@ -121,6 +158,30 @@ pub trait Dialect: Send {
 
     /// Decides over one message; updates the state of the exchange.
     fn handle(&mut self, cx: &mut Context<'_>, message: Message<'_>) -> Verdict;
+
+    /// The same for an HTTP message, with its headers. The shell calls this one for all of them.
+    fn handle_rest(&mut self, cx: &mut Context<'_>, message: Message<'_>, head: &Head<'_>) -> Verdict {
+        let _ = head;
+        self.handle(cx, message)
+    }
+
+    /// An HTTP exchange is over, with a response or without; whatever waits for its response waits no more.
+    fn concluded(&mut self, exchange: ExchangeId) {
+        let _ = exchange;
+    }
+
+    /// Whether sessions are named by URLs that responses tell. The shell then makes each `Location` one of the edge
+    /// before the dialect sees it, and lets scripts of any origin read responses that say nothing of origins.
+    fn names_sessions_by_url(&self) -> bool {
+        false
+    }
+
+    /// The server that a request for `path` and `query` must go to, because it has the session that they name; `None`
+    /// where any server of the route will do.
+    fn pinned(&self, path: &str, query: Option<&str>) -> Option<ServerUrl> {
+        let _ = (path, query);
+        None
+    }
 
     /// A signalling WebSocket closed.
     fn closed(&mut self, cx: &mut Context<'_>, connection: ConnectionId);

@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderMap, HeaderValue,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue,
 };
 use hyper::{Response, StatusCode};
 
-use super::body::Body;
+use super::body::{self, Body};
 use super::coding::CodingError;
 use super::rest::Refusal;
 
@@ -89,6 +90,20 @@ impl Fault {
 /// 200 with a JSON body that a dialect wrote.
 pub(super) fn json(body: Vec<u8>) -> Response<Body> {
     own(StatusCode::OK, Some(body))
+}
+
+/// What a dialect answers by itself.
+pub(super) fn respond(status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8>) -> Response<Body> {
+    let mut response = own(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), None);
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    if !body.is_empty() {
+        *response.body_mut() = body::whole(Bytes::from(body));
+    }
+    response
 }
 
 /// 200 without a body.

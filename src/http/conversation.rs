@@ -6,7 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::dialect::{ConnectionId, Context, Dialect, Message, Verdict};
+use crate::config::ServerUrl;
+use crate::dialect::{ConnectionId, Context, Dialect, ExchangeId, Head, Message, Verdict};
 use crate::session::registration::{EndReason, SessionId, SessionSink};
 
 /// A dialect and where its commands go.
@@ -37,6 +38,23 @@ impl Conversation {
     /// Decides over `message`; when this returns, the packet side knows what the message means for it.
     pub(super) fn handle(&self, message: Message<'_>) -> Verdict {
         self.with(|dialect, cx| dialect.handle(cx, message))
+    }
+
+    /// The same for an HTTP message.
+    pub(super) fn handle_rest(&self, message: Message<'_>, head: &Head<'_>) -> Verdict {
+        self.with(|dialect, cx| dialect.handle_rest(cx, message, head))
+    }
+
+    pub(super) fn concluded(&self, exchange: ExchangeId) {
+        self.lock().concluded(exchange);
+    }
+
+    pub(super) fn names_sessions_by_url(&self) -> bool {
+        self.lock().names_sessions_by_url()
+    }
+
+    pub(super) fn pinned(&self, path: &str, query: Option<&str>) -> Option<ServerUrl> {
+        self.lock().pinned(path, query)
     }
 
     pub(super) fn closed(&self, connection: ConnectionId) {

@@ -27,10 +27,11 @@ use super::forwarded::{Arrival, request_id, set_forwarded};
 use super::headers::{is_websocket_upgrade, offered_protocols, remove_hop_by_hop};
 use super::server::ClientConnection;
 use super::service::{HttpService, ServedRoute};
+use super::session_urls;
 use super::upstream::{self, Outgoing, OutgoingBody};
 use super::websocket;
 use crate::config::ServerUrl;
-use crate::dialect::{Carrier, Message, Side, Verdict};
+use crate::dialect::{Carrier, ExchangeId, Head, Message, Side, Verdict};
 use crate::route::{Asked, Choice, Chosen, RequestKind};
 
 /// A client has this long to send a body that a dialect reads: 1 MiB on a line of 300 kbit/s.
@@ -103,22 +104,50 @@ async fn phases(
         return websocket::upgrade(service, client, route, chosen, &server, request).await;
     }
 
-    let asked = AskedFor { method: request.method().clone(), path: request.uri().path().to_owned() };
+    let mut asked = AskedFor {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().map(str::to_owned),
+        chosen,
+        exchange: service.next_exchange(),
+        target: String::new(),
+        origin: String::new(),
+    };
+    // However this ends, the dialect is told that no response comes any more.
+    let _concluded = route.conversation.as_deref().map(|it| Concluded(it, asked.exchange));
     let (head, body) = match ask_dialect(service, route, &asked, request).await? {
         Decided::SendOn(head, body) => (head, body),
         Decided::Answer(response) => return Ok(response),
     };
-    let server = service.server(route, RequestKind::Http)?;
+    let pinned = route.conversation.as_deref().and_then(|it| it.pinned(&asked.path, asked.query.as_deref()));
+    let server = pinned.map_or_else(|| service.server(route, RequestKind::Http), Ok)?;
     trace.upstream = Some(upstream::name(&server));
     let (head, target) = outgoing_head(service, &client.arrival, route, chosen, &server, head);
+    (asked.target, asked.origin) = (target.clone(), session_urls::origin(&head.headers));
     let response = service.upstreams.send(&server, &target, Outgoing { head, body }).await?;
     returning(service, route, &asked, &server, response).await
 }
 
-/// The request line as the client sent it, for the response's turn.
-struct AskedFor {
-    method: Method,
-    path: String,
+/// The request as the client sent it, for the response's turn.
+pub(super) struct AskedFor {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: Option<String>,
+    pub(super) chosen: Chosen,
+    pub(super) exchange: ExchangeId,
+    /// What the upstream was asked for: path and query.
+    pub(super) target: String,
+    /// Scheme and authority that the client used.
+    pub(super) origin: String,
+}
+
+/// Tells the dialect of the end of an exchange, however it ends.
+struct Concluded<'a>(&'a Conversation, ExchangeId);
+
+impl Drop for Concluded<'_> {
+    fn drop(&mut self) {
+        self.0.concluded(self.1);
+    }
 }
 
 /// What the edge never passes on.
@@ -177,7 +206,9 @@ async fn ask_dialect(
 
     let sent = read_request(&mut incoming, service.body_limit).await?;
     let decoded = decode(&head.headers, &sent, service.body_limit).map_err(Fault::Coding)?;
-    match speak(conversation, Side::Client, asked, decoded.as_deref().unwrap_or(&sent)) {
+    let about = session_urls::request_head(asked, &head.headers);
+    match speak(conversation, Side::Client, asked, &about, decoded.as_deref().unwrap_or(&sent)) {
+        Verdict::Pass if sent.is_empty() => Ok(Decided::SendOn(head, OutgoingBody::Whole(sent))),
         Verdict::Pass => {
             set_length(&mut head.headers, sent.len());
             Ok(Decided::SendOn(head, OutgoingBody::Whole(sent)))
@@ -187,6 +218,9 @@ async fn ask_dialect(
             Ok(Decided::SendOn(head, OutgoingBody::Whole(replacement.into())))
         }
         Verdict::Answer(body) => Ok(Decided::Answer(answer::json(body))),
+        Verdict::Respond { status, headers, body } => {
+            Ok(Decided::Answer(answer::respond(status, headers, body)))
+        }
         Verdict::Swallow => Ok(Decided::Answer(answer::empty())),
         Verdict::Refuse { reason, body } => Err(Fault::Refused { reason, body }),
     }
@@ -248,6 +282,7 @@ async fn returning(
     }
     remove_hop_by_hop(&mut head.headers);
     head.version = Version::HTTP_11;
+    let found_at = session_urls::of_edge(service, route, asked, server, &mut head);
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let (method, status) = (asked.method.as_str(), head.status.as_u16());
     let reader = route.conversation.as_deref();
@@ -282,7 +317,8 @@ async fn returning(
         }
         None => sent,
     };
-    match speak(conversation, Side::Backend, asked, &plain) {
+    let about = session_urls::response_head(asked, server, head.status, &head.headers, found_at.as_deref());
+    match speak(conversation, Side::Backend, asked, &about, &plain) {
         // A 204 or 304 must not get a length (RFC 9110 §8.6).
         Verdict::Pass if plain.is_empty() => Ok(Response::from_parts(head, body::whole(plain))),
         Verdict::Pass => {
@@ -298,13 +334,19 @@ async fn returning(
             Err(upstream_fault(reason))
         }
         // A response has no way back to its sender, and its request must be answered with something.
-        Verdict::Answer(_) | Verdict::Swallow => Ok(answer::empty()),
+        Verdict::Answer(_) | Verdict::Respond { .. } | Verdict::Swallow => Ok(answer::empty()),
     }
 }
 
-fn speak(conversation: &Conversation, from: Side, asked: &AskedFor, body: &[u8]) -> Verdict {
+fn speak(
+    conversation: &Conversation,
+    from: Side,
+    asked: &AskedFor,
+    about: &Head<'_>,
+    body: &[u8],
+) -> Verdict {
     let carrier = Carrier::Rest { method: asked.method.as_str(), path: &asked.path };
-    conversation.handle(Message { from, carrier, body })
+    conversation.handle_rest(Message { from, carrier, body }, about)
 }
 
 /// The body without its content coding, where it has one. Nothing is not coded, whatever the header says.

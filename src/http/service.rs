@@ -15,7 +15,7 @@ use super::server::Phase;
 use super::upstream::Upstreams;
 use super::upstream_tls::UpstreamTlsError;
 use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, UpstreamGroup};
-use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, Settings};
+use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, ExchangeId, Settings};
 use crate::route::{Balancer, RequestKind, RouteTable};
 use crate::session::registration::{EndReason, Mode, SessionId, SessionSink};
 
@@ -36,6 +36,7 @@ pub struct HttpService {
     routes: Vec<ServedRoute>,
     groups: Vec<Group>,
     next_connection: AtomicU64,
+    next_exchange: AtomicU64,
 }
 
 /// A route with what serves it.
@@ -49,6 +50,7 @@ pub(super) struct ServedRoute {
 #[derive(Debug)]
 struct Group {
     name: Arc<str>,
+    servers: Vec<ServerUrl>,
     balancer: Mutex<Balancer>,
 }
 
@@ -109,6 +111,7 @@ impl HttpService {
             routes,
             groups: upstreams.iter().map(Group::new).collect(),
             next_connection: AtomicU64::new(1),
+            next_exchange: AtomicU64::new(1),
         })
     }
 
@@ -179,6 +182,18 @@ impl HttpService {
         ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
     }
 
+    pub(super) fn next_exchange(&self) -> ExchangeId {
+        ExchangeId(self.next_exchange.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// All servers of a route.
+    pub(super) fn servers<'a>(&'a self, route: &'a ServedRoute) -> &'a [ServerUrl] {
+        match &route.upstream {
+            RouteUpstream::Server(server) => std::slice::from_ref(server),
+            RouteUpstream::Group(index) => self.groups.get(*index).map_or(&[], |group| &group.servers),
+        }
+    }
+
     fn conversations(&self) -> impl Iterator<Item = &Arc<Conversation>> {
         self.routes.iter().filter_map(|route| route.conversation.as_ref())
     }
@@ -206,7 +221,11 @@ impl ServedRoute {
 
 impl Group {
     fn new(group: &UpstreamGroup) -> Self {
-        Group { name: group.name.clone(), balancer: Mutex::new(Balancer::new(group)) }
+        Group {
+            name: group.name.clone(),
+            servers: group.servers.clone(),
+            balancer: Mutex::new(Balancer::new(group)),
+        }
     }
 }
 

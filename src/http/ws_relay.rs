@@ -158,7 +158,7 @@ fn destinations(from: Side, message: Message, judge: &impl Judge) -> (Option<Mes
         Verdict::Pass => (None, Some(kind(data))),
         Verdict::Replace(replacement) => (None, message(replacement)),
         Verdict::Answer(answer) => (message(answer), None),
-        Verdict::Swallow => (None, None),
+        Verdict::Swallow | Verdict::Respond { .. } => (None, None),
         Verdict::Refuse { reason, body } => {
             debug!(?from, reason, "message refused");
             (Some(body).filter(|body| !body.is_empty()).and_then(message), None)

@@ -89,6 +89,25 @@ impl RouteTable {
         rewrite::target(server, rule, path, query)
     }
 
+    /// The path of the edge behind which a path of `server` is found on the chosen route: its rewrite undone, by the same
+    /// rule where that fits. `None` where no rule of the route leads there.
+    pub fn edge_path(&self, chosen: Chosen, server: &ServerUrl, path: &str) -> Option<String> {
+        let rules = self.routes.get(chosen.route)?;
+        let asked = path.strip_prefix(&server.path)?;
+        let back = |rule: usize| {
+            let PathRule { prefix, replacement } = rules.paths.get(rule)?;
+            let rest = asked.strip_prefix(replacement.as_deref().unwrap_or(prefix))?;
+            Some(format!("{prefix}{rest}")).filter(|path| rules.longest(path) == Some(rule))
+        };
+        let others = || (0..rules.paths.len()).find_map(back);
+        // A route that is chosen by host takes paths that no rule names.
+        let unnamed = || {
+            let by_path_alone = rules.hosts.is_empty();
+            (!by_path_alone && rules.longest(asked).is_none()).then(|| asked.to_owned())
+        };
+        chosen.rule.and_then(back).or_else(others).or_else(unnamed)
+    }
+
     fn by_host(&self, host: Option<&str>) -> Option<usize> {
         let host = host?;
         self.routes.iter().position(|route| route.hosts.iter().any(|own| own == host))

@@ -2,15 +2,15 @@
 //! ends a PeerConnection ends its session at once.
 
 use crate::dialect::Context;
+use crate::dialect::exchange::{Exchange, SdpType, Trickle};
+use crate::dialect::facts::{Facts, usable};
 use crate::dialect::json_edit::{Value, quote};
 use crate::sdp::candidate::Candidate;
 use crate::sdp::{ClientView, Description, hide, towards_client};
 use crate::session::registration::{EndReason, Mode};
 
 use super::Janus;
-use super::exchange::{Exchange, Names, Trickle};
-use super::facts::{Facts, usable};
-use super::message::{Envelope, Id, Jsep, Kind, SdpType};
+use super::message::{Envelope, Id, Jsep, Kind, Name};
 use super::place::{NO_SUCH_HANDLE, NO_SUCH_SESSION, Outcome, Place};
 use super::walk::Walk;
 
@@ -61,10 +61,9 @@ impl Walk<'_, '_> {
             tracing::warn!(%route, session, handle, "too many handles, description of the backend not used");
             return hide(&jsep.sdp);
         };
-        let (mark, names, settings) =
-            (self.cx.commands.len(), Names { session, handle }, &self.janus.settings);
+        let (mark, name, settings) = (self.cx.commands.len(), Name { session, handle }, &self.janus.settings);
         let facts = Facts::of_backend(&description, settings.mode);
-        let shown = exchange.backend_described(self.cx, settings, names, facts, jsep.kind);
+        let shown = exchange.backend_described(self.cx, settings, &name, facts, jsep.kind);
         let credentials: Vec<_> =
             shown.iter().map(|it| it.as_ref().map(|it| (&*it.ufrag, &*it.pwd))).collect();
         let lite = settings.mode == Mode::HalfProxy;

@@ -1,13 +1,13 @@
 //! What becomes of a message of the client (janus.md §2.2): descriptions lose addresses and candidates, trickle ends here,
 //! and what ends a PeerConnection ends its session at once.
 
+use crate::dialect::exchange::SdpType;
+use crate::dialect::facts::Facts;
 use crate::dialect::json_edit::{Value, quote};
 use crate::sdp::{Description, hide};
 use crate::session::registration::EndReason;
 
-use super::exchange::Names;
-use super::facts::Facts;
-use super::message::{Envelope, Id, Jsep, Kind, SdpType};
+use super::message::{Envelope, Id, Jsep, Kind, Name};
 use super::place::{INVALID_JSON, INVALID_SDP, Outcome, UNKNOWN};
 use super::walk::Walk;
 
@@ -52,8 +52,8 @@ impl Walk<'_, '_> {
         let (Some(description), Some((session, handle))) = (description, ids) else { return Ok(()) };
         let full = || (UNKNOWN, "expected fewer handles in use".to_owned());
         let exchange = self.janus.store.exchange(self.cx.now, session, handle).ok_or_else(full)?;
-        let (mark, names) = (self.cx.commands.len(), Names { session, handle });
-        exchange.client_described(self.cx, &self.janus.settings, names, Facts::of(&description), jsep.kind);
+        let (mark, name) = (self.cx.commands.len(), Name { session, handle });
+        exchange.client_described(self.cx, &self.janus.settings, &name, Facts::of(&description), jsep.kind);
         self.told(session, handle, mark);
         Ok(())
     }

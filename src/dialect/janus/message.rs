@@ -3,11 +3,26 @@
 //! It judges nothing and keeps nothing. Names of messages are compared in any case, keys exactly, as Janus does.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use crate::dialect::exchange::SdpType;
 use crate::dialect::json_edit::{Kind as JsonKind, Value};
 
 /// A Janus session or handle id.
 pub(super) type Id = u64;
+
+/// Whose exchange it is, for logs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name {
+    pub(super) session: Id,
+    pub(super) handle: Id,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "janus session {} handle {}", self.session, self.handle)
+    }
+}
 
 /// What kind of message it is, as far as that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +35,6 @@ pub(super) enum Kind {
     Timeout,
     Error,
     /// Everything else: `message`, `event`, `ack`, `success`, `keepalive`, …
-    Other,
-}
-
-/// `jsep.type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SdpType {
-    Offer,
-    /// An answer, provisional ones included.
-    Answer,
     Other,
 }
 

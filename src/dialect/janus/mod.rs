@@ -9,8 +9,6 @@
 
 mod backend;
 mod client;
-mod exchange;
-mod facts;
 mod fuzzing;
 mod message;
 mod place;

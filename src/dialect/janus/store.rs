@@ -8,9 +8,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::dialect::ConnectionId;
+use crate::dialect::exchange::Exchange;
 use crate::session::registration::{Command, EndReason, SessionId};
 
-use super::exchange::Exchange;
 use super::message::Id;
 
 /// How long a half-known exchange is kept after its Janus session was last mentioned. A client that is alive polls or

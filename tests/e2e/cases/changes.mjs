@@ -4,8 +4,9 @@ import { until } from '../lib/processes.mjs';
 import { callEcho, echo, everything } from './echotest.mjs';
 import { freshRoom, publish, subscribe } from './videoroom.mjs';
 
-// A restart must not be visible: an unlucky key frame takes longer than the switch itself.
-const LONGEST_STALL_MS = 1500;
+// A restart must not be visible: Chromium shows 100-150 ms, as between any two frames. Firefox itself stops for 3 s in one
+// restart of three, also straight to Janus.
+const LONGEST_STALL_MS = { chromium: 1000, firefox: 5000 };
 
 async function clientRestarts(test) {
   const caller = await test.caller();
@@ -40,7 +41,12 @@ async function restarted(test, caller, name, before) {
   await new Promise((resolve) => setTimeout(resolve, 2000));
   await test.works(caller, name);
   const stall = await caller.longestStall(name);
-  assert.ok(stall < LONGEST_STALL_MS, `no new frame for ${stall} ms around the restart`);
+  test.shown.note = `longest time without a new frame: ${stall} ms`;
+  assert.ok(stall < LONGEST_STALL_MS[test.spec.browser ?? 'chromium'], `no new frame for ${stall} ms around the restart`);
+  if (test.edge.straight) return;
+  const session = test.session(caller, name);
+  const generations = test.edge.sessions('connected').filter((line) => line.session === session).map((line) => line.generation);
+  assert.deepEqual(generations, ['0', '1'], 'generations that the edge connected, in one session');
 }
 
 async function videoComesLater(test) {
@@ -52,6 +58,21 @@ async function videoComesLater(test) {
   await test.works(caller, 'echo');
   assert.deepEqual((await caller.stats('echo')).ufrags, before.ufrags, 'a plain renegotiation keeps the ufrags');
   await caller.data('echo', 'still the same', 'You wrote: still the same');
+}
+
+// Janus offers again, to a subscriber that wants one more publisher.
+async function subscribesToMore(test) {
+  const room = freshRoom();
+  const caller = await test.caller();
+  await subscribe(caller, room, await publish(caller, room, 'alice'));
+  await test.works(caller, 'subscriber');
+  const before = await caller.stats('subscriber');
+  const feed = await publish(caller, room, 'bob');
+  await caller.send('subscriber', { request: 'subscribe', streams: [{ feed }] });
+  await caller.message('subscriber', 'videoroom', 'updated');
+  await until('video of both', async () => (await caller.stats('subscriber')).playingVideos === 2);
+  await test.works(caller, 'subscriber');
+  assert.deepEqual((await caller.stats('subscriber')).ufrags, before.ufrags, 'a plain renegotiation keeps the ufrags');
 }
 
 async function severalInOneSession(test) {
@@ -71,7 +92,12 @@ async function severalInOneSession(test) {
   await test.works(caller, 'subscriber');
 }
 
-export const clientRestart = (transport) => ({ name: `ICE restart by the client over ${transport.toUpperCase()}`, transport, run: clientRestarts });
+const by = (browser) => (browser === 'firefox' ? ', Firefox' : '');
+
+export const clientRestart = (transport, browser = 'chromium') => ({
+  name: `ICE restart by the client over ${transport.toUpperCase()}${by(browser)}`, transport, browser, run: clientRestarts,
+});
 export const janusRestart = (transport) => ({ name: `ICE restart by Janus over ${transport.toUpperCase()}`, transport, run: janusRestarts });
-export const renegotiation = (transport) => ({ name: `renegotiation over ${transport.toUpperCase()}`, transport, run: videoComesLater });
+export const janusRenegotiation = (transport) => ({ name: `renegotiation by Janus over ${transport.toUpperCase()}`, transport, run: subscribesToMore });
+export const renegotiation = (transport) => ({ name: `renegotiation by the client over ${transport.toUpperCase()}`, transport, run: videoComesLater });
 export const severalConnections = (transport) => ({ name: `four PeerConnections, one Janus session, ${transport.toUpperCase()}`, transport, run: severalInOneSession });

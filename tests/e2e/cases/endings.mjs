@@ -4,25 +4,26 @@ import { callEcho } from './echotest.mjs';
 
 const AT_ONCE_MS = 2000;
 
-function ending(name, transport, act) {
+function ending(name, transport, act, expected) {
   return {
-    name: `${name} ends the session, ${transport.toUpperCase()}`, transport,
+    name: `${name} ends the session, ${transport.toUpperCase()}`, transport, edgeOnly: true,
     run: async (test) => {
       const caller = await test.caller();
       await callEcho(caller);
       await test.works(caller, 'echo');
-      const sessions = test.registered();
-      if (!test.edge.straight) assert.equal(sessions.length, 1, 'sessions registered');
+      const session = test.session(caller, 'echo');
       await act(caller);
-      for (const session of sessions) await test.ended(session, AT_ONCE_MS);
+      const { reason, up_packets: up, down_packets: down } = await test.ended(session, AT_ONCE_MS);
+      assert.equal(reason, expected, 'the reason in the log');
+      assert.ok(up > 10 && down > 10, `packets in the log: ${up} up, ${down} down`);
     },
   };
 }
 
 export const endings = () => [
-  ending('hangup', 'ws', (caller) => caller.hangup('echo')),
-  ending('detach', 'rest', (caller) => caller.detach('echo')),
-  ending('destroy', 'ws', (caller) => caller.destroy()),
-  ending('closing the page', 'rest', (caller) => caller.leave()),
-  ending('closing the page', 'ws', (caller) => caller.leave()),
+  ending('hangup', 'ws', (caller) => caller.hangup('echo'), 'hangup'),
+  ending('detach', 'rest', (caller) => caller.detach('echo'), 'detached'),
+  ending('destroy', 'ws', (caller) => caller.destroy(), 'destroyed'),
+  ending('closing the page', 'rest', (caller) => caller.leave(), 'destroyed'),
+  ending('closing the page', 'ws', (caller) => caller.leave(), 'signalling_closed'),
 ];

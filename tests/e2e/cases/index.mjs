@@ -1,9 +1,10 @@
 // The matrix: which cases run against which Janus. A group shares one Janus and one edge.
-import { clientRestart, janusRestart, renegotiation, severalConnections } from './changes.mjs';
+import { clientRestart, janusRenegotiation, janusRestart, renegotiation, severalConnections } from './changes.mjs';
 import { controls } from './control.mjs';
-import { echoTests } from './echotest.mjs';
+import { echoTests, echoWithoutTrickle } from './echotest.mjs';
 import { endings } from './endings.mjs';
 import { janusOffers } from './janus_offers.mjs';
+import { long } from './long.mjs';
 import { outages } from './outage.mjs';
 import { videoRooms } from './videoroom.mjs';
 
@@ -16,6 +17,8 @@ export const groups = [
     nat: {},
     cases: [
       ...echoTests(),
+      echoWithoutTrickle('rest'),
+      echoWithoutTrickle('ws'),
       ...videoRooms(),
       ...janusOffers(),
       clientRestart('rest'),
@@ -24,15 +27,18 @@ export const groups = [
       janusRestart('ws'),
       renegotiation('rest'),
       renegotiation('ws'),
+      janusRenegotiation('ws'),
       severalConnections('rest'),
       severalConnections('ws'),
       ...echoTests(['rest', 'ws'], 'firefox'),
+      clientRestart('ws', 'firefox'),
     ],
   },
-  { name: 'full_trickle', nat: fullTrickle, cases: [...echoTests(), ...videoRooms(['ws']), ...janusOffers(), clientRestart('ws'), janusRestart('rest'), ...echoTests(['ws'], 'firefox')] },
+  { name: 'full_trickle', nat: fullTrickle, cases: [...echoTests(), ...videoRooms(['ws']), ...janusOffers(), clientRestart('ws'), janusRestart('rest'), janusRenegotiation('rest'), ...echoTests(['ws'], 'firefox')] },
   { name: 'ice_lite', nat: iceLite, cases: [...echoTests(), ...videoRooms(['rest']), ...janusOffers(), clientRestart('rest'), janusRestart('ws'), ...echoTests(['rest'], 'firefox')] },
   { name: 'ice_lite+full_trickle', nat: { ...iceLite, ...fullTrickle }, cases: [...echoTests(), ...videoRooms(['ws']), clientRestart('ws')] },
   { name: 'endings', nat: {}, cases: endings() },
+  { name: 'long', nat: {}, cases: long() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'no rewriting', nat: {}, rewrite: false, cases: controls() },
 ];

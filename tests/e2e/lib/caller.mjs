@@ -2,8 +2,9 @@
 import { until } from './processes.mjs';
 
 export class Caller {
-  constructor(page) {
+  constructor(page, transport) {
     this.page = page;
+    this.transport = transport;
     this.handles = new Map();
   }
 

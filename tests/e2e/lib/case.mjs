@@ -1,5 +1,6 @@
 // One case while it runs: opens pages, remembers what to print, and checks afterwards that no packet went astray.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { Caller } from './caller.mjs';
 import { goesThroughEdge, mediaRises, noWayAround } from './checks.mjs';
 import * as counters from './counters.mjs';
@@ -7,6 +8,7 @@ import { until } from './processes.mjs';
 
 export class Case {
   #pages = [];
+  #secrets = new Set();
 
   constructor(spec, group) {
     Object.assign(this, { spec, group, run: group.run, edge: group.edge, janus: group.janus });
@@ -15,14 +17,13 @@ export class Case {
 
   async start() {
     this.before = counters.read(this.run);
-    this.sessionsBefore = this.edge.sessions('registered').length;
   }
 
   // A page with a Janus session.
   async caller({ transport = this.spec.transport } = {}) {
     const page = await this.group.browsers.open(this.spec.browser ?? 'chromium', this.group.pageUrl, this.group.consoleLog);
     this.#pages.push(page);
-    const caller = new Caller(page);
+    const caller = new Caller(page, transport);
     await caller.connect(this.edge.servers[transport]);
     return caller;
   }
@@ -32,18 +33,20 @@ export class Case {
     const { connectedMs } = await caller.connected(name);
     this.shown.connectedMs ??= connectedMs;
     await goesThroughEdge(this, caller, name);
+    await this.#collectSecrets(caller, name);
     const { framesDecoded } = await mediaRises(caller, name, { video, audio });
     if (video) this.shown.frames = framesDecoded;
     if (data) await caller.data(name, data.text, data.expected);
   }
 
-  // The edge's sessions of this case; the log names them in the order of their registration.
-  registered() {
-    return [...new Set(this.edge.sessions('registered').slice(this.sessionsBefore).map((line) => line.session))];
+  // What the edge's log calls the PeerConnection `name`.
+  session(caller, name) {
+    const [session, handle] = [caller.session, caller.handles.get(name)];
+    return this.edge.sessions('registered').find((line) => line.handle?.[0] === session && line.handle[1] === handle)?.session;
   }
 
-  async ended(session, timeout) {
-    if (this.edge.straight) return undefined;
+  // The edge's line about the end of `session`.
+  ended(session, timeout) {
     return until(`the edge ends session ${session}`, () => this.edge.sessions('ended').find((line) => line.session === session), { timeout });
   }
 
@@ -56,6 +59,13 @@ export class Case {
     assert.ok(this.janus.running, 'Janus has crashed');
     assert.ok(this.edge.running, 'the edge has crashed');
     if (!this.edge.straight && !this.spec.control) noWayAround(await this.packets());
+    const leaked = [...this.#secrets].filter((secret) => this.edge.log && readFileSync(this.edge.log, 'utf8').includes(secret));
+    assert.equal(leaked.length, 0, 'ICE passwords in the log of the edge');
+  }
+
+  async #collectSecrets(caller, name) {
+    const { passwords } = await caller.stats(name);
+    for (const password of passwords) this.#secrets.add(password);
   }
 
   async closePages() {

@@ -2,19 +2,20 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ICE_PORT } from './edge.mjs';
+import { addr } from './namespaces.mjs';
 import { until } from './processes.mjs';
 
-// Frames and bytes go up three times in a row, after the first ones came.
+// Frames and bytes go up again and again. Patient, since two cores may have other things to do as well.
 export async function mediaRises(caller, name, { video = true, audio = true } = {}) {
-  const enough = (s) => (!video || s.framesDecoded > 3) && (!audio || s.audioBytes > 0);
-  await until(`first media of ${name}`, async () => enough(await caller.stats(name)), { timeout: 10000, every: 100 });
-  let last = await caller.stats(name);
-  for (let i = 0; i < 3; i++) {
-    await sleep(400);
-    const now = await caller.stats(name);
-    if (video) assert.ok(now.framesDecoded > last.framesDecoded, `video of ${name} stands still at ${now.framesDecoded} frames`);
-    if (audio) assert.ok(now.audioBytes > last.audioBytes, `audio of ${name} stands still at ${now.audioBytes} bytes`);
-    last = now;
+  let last = { framesDecoded: 3, audioBytes: 0 };
+  for (let rises = 0; rises < 4; rises++) {
+    const patience = rises === 0 ? 10000 : 3000;
+    const before = last;
+    last = await until(`more media of ${name} than ${before.framesDecoded} frames, ${before.audioBytes} bytes of audio`, async () => {
+      const now = await caller.stats(name);
+      return (!video || now.framesDecoded > before.framesDecoded) && (!audio || now.audioBytes > before.audioBytes) && now;
+    }, { timeout: patience, every: 100 });
+    await sleep(300);
   }
   return last;
 }
@@ -22,19 +23,29 @@ export async function mediaRises(caller, name, { video = true, audio = true } = 
 // Both ends name the edge as their peer, and the browser was told of nothing else.
 export async function goesThroughEdge(call, caller, name) {
   const { edge, janus } = call;
-  const { remote, remoteCandidates } = await caller.stats(name);
+  const { remote, remoteCandidates, remoteSdp } = await caller.stats(name);
   assert.equal(remote?.address, edge.remoteIp, `${name}: selected remote address of the browser`);
   assert.equal(remote.protocol, 'udp', `${name}: selected transport of the browser`);
-  const peer = janusPeer(janus.handleInfo(caller.session, caller.handles.get(name)));
+  const info = janus.handleInfo(caller.session, caller.handles.get(name));
+  const peer = janusPeer(info);
   assert.equal(peer?.ip, edge.backendFacingIp, `${name}: selected remote address of Janus`);
   assert.equal(peer.transport, 'udp', `${name}: selected transport of Janus`);
   if (edge.straight) return;
   assert.equal(remote.port, ICE_PORT, `${name}: selected remote port of the browser`);
   assert.ok(remoteCandidates.length > 0, `${name}: the description for the browser has no candidates`);
   for (const line of remoteCandidates) {
-    assert.ok(line.includes(` udp `) && line.includes(` ${edge.remoteIp} ${ICE_PORT} typ host`), `${name}: the browser was told ${line}`);
+    assert.ok(line.includes(' udp ') && line.includes(` ${edge.remoteIp} ${ICE_PORT} typ host`), `${name}: the browser was told ${line}`);
   }
+  assert.ok(!remoteSdp.includes(addr.janus), `${name}: the address of Janus stands in the SDP for the browser`);
+  const seenByJanus = Object.entries(info.sdps ?? {}).find(([key]) => key.endsWith('remote'))?.[1];
+  assert.ok(seenByJanus, `${name}: Janus shows the SDP it got`);
+  assert.ok(!seenByJanus.includes(addr.client), `${name}: the address of the client stands in the SDP for Janus`);
+  const session = call.session(caller, name);
+  const connected = edge.sessions('connected').find((line) => line.session === session);
+  assert.match(connected?.line ?? 'no line', CONNECTED, `${name}: what the edge logs`);
 }
+
+const CONNECTED = new RegExp(`client=${addr.client}:\\d+ > ${addr.edgeFront}:${ICE_PORT} backend=${addr.edgeBack}:\\d+ > ${addr.janus}:\\d+`);
 
 // `counts`: packets during the case, see counters.mjs.
 export function noWayAround(counts) {

@@ -1,4 +1,5 @@
 // Counts UDP packets by where they come from and go to, with firewall rules that match and do nothing else.
+import { ICE_PORT } from './edge.mjs';
 import { addr, execIn } from './namespaces.mjs';
 
 const RULES = [
@@ -9,8 +10,8 @@ const RULES = [
   { name: 'janusToClient', side: 'janus', chain: 'OUTPUT', match: ['-d', `${addr.client}/24`] },
   // What the browser tries: anything towards Janus means that the address of Janus leaked.
   { name: 'clientToJanus', side: 'client', chain: 'OUTPUT', match: ['-d', `${addr.janus}/24`] },
-  { name: 'clientToEdgePort', side: 'client', chain: 'OUTPUT', match: ['-d', addr.edgeFront, '--dport', '6000'] },
-  { name: 'clientToOtherEdgePort', side: 'client', chain: 'OUTPUT', match: ['-d', addr.edgeFront, '!', '--dport', '6000'] },
+  { name: 'clientToEdgePort', side: 'client', chain: 'OUTPUT', match: ['-d', addr.edgeFront, '--dport', ICE_PORT] },
+  { name: 'clientToOtherEdgePort', side: 'client', chain: 'OUTPUT', match: ['-d', addr.edgeFront, '!', '--dport', ICE_PORT] },
 ];
 
 export function install(run) {

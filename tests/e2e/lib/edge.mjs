@@ -7,7 +7,8 @@ import { addr } from './namespaces.mjs';
 import { Program, until } from './processes.mjs';
 
 export const HTTP_PORT = 8080;
-export const ICE_PORT = 6000;
+// Not 6000: browsers send nothing to a candidate whose port is on the list of bad ports of the fetch standard.
+export const ICE_PORT = 6001;
 export const DIAL_TIMEOUT_MS = 2000;
 
 export class Edge {
@@ -32,10 +33,11 @@ export class Edge {
   }
 
   async stop() {
-    const ended = await this.program?.stop('SIGINT', 3000);
+    if (!this.program) return;
+    const ended = await this.program.stop('SIGTERM', 4000);
     const panic = lines(this.log).find((line) => line.includes('panicked at'));
     if (panic) throw new Error(`the edge panicked: ${panic}`);
-    return ended;
+    if (ended !== 0) throw new Error(`the edge ended with ${ended} after SIGTERM, expected 0`);
   }
 
   get running() {
@@ -72,7 +74,8 @@ export class Straight {
 }
 
 function config(tag) {
-  return `services:
+  return `drain_timeout: 1s
+services:
   front:
     proto: http
     net: {addr: "${addr.edgeFront}:${HTTP_PORT}"}

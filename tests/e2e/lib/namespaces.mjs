@@ -56,6 +56,10 @@ export function existing(run) {
   return SIDES.filter((side) => names.includes(namespaceName(run, side)));
 }
 
+export function udpSockets(run, side) {
+  return execIn(run, side, ['cat', '/proc/net/udp', '/proc/net/udp6']).split('\n').filter((line) => /^ *\d+:/.test(line)).length;
+}
+
 // Every process inside, that is: every one this run started.
 export function processes(run) {
   return existing(run).flatMap((side) =>

@@ -11,7 +11,7 @@ export class Report {
     console.log(paint(1, `${'janus'.padEnd(WIDTHS.group)} ${'case'.padEnd(WIDTHS.name)} ${'connected'.padStart(WIDTHS.connectedMs)} ${'frames'.padStart(WIDTHS.frames)} ${'time'.padStart(WIDTHS.seconds)}  verdict`));
   }
 
-  row({ group, name, connectedMs, frames, seconds, error }) {
+  row({ group, name, connectedMs, frames, seconds, note, error }) {
     if (error) this.failed += 1; else this.passed += 1;
     const cells = [
       group.padEnd(WIDTHS.group),
@@ -20,7 +20,7 @@ export class Report {
       String(frames ?? '-').padStart(WIDTHS.frames),
       `${seconds.toFixed(1)} s`.padStart(WIDTHS.seconds),
     ];
-    console.log(`${cells.join(' ')}  ${error ? paint('31;1', 'FAILED') : paint(32, 'ok')}`);
+    console.log(`${cells.join(' ')}  ${error ? paint('31;1', 'FAILED') : paint(32, 'ok')}${note ? paint(2, ` (${note})`) : ''}`);
     if (error) console.log(paint(31, `    ${String(error.message ?? error).split('\n').join('\n    ')}`));
   }
 

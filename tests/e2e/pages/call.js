@@ -61,8 +61,11 @@ class Call {
 
   async offer(message, tracks, options) {
     this.started ??= performance.now();
-    const jsep = await new Promise((success, error) =>
-      this.handle.createOffer({ tracks: tracks.map(withCamera), ...options, success, error }));
+    const jsep = await new Promise((resolve, error) => {
+      // Without trickle janus.js succeeds twice: with nothing, and when all candidates are there.
+      const success = (offer) => offer && resolve(offer);
+      this.handle.createOffer({ tracks: tracks.map(withCamera), ...options, success, error });
+    });
     this.#watchState();
     await this.send(message, jsep);
     await wait('the answer', () => this.#pc.signalingState === 'stable');
@@ -99,10 +102,13 @@ class Call {
       states: this.states,
       connectedMs: this.connectedMs,
       framesDecoded: sum(inbound('video'), 'framesDecoded'),
+      playingVideos: inbound('video').filter((r) => r.framesDecoded > 0).length,
       audioBytes: sum(inbound('audio'), 'bytesReceived'),
       local: candidate(pair?.localCandidateId),
       remote: candidate(pair?.remoteCandidateId),
-      ufrags: [this.#pc.localDescription, this.#pc.remoteDescription].map((d) => d?.sdp.match(/a=ice-ufrag:(\S+)/)?.[1]),
+      ufrags: this.#sdps.map((sdp) => sdp.match(/a=ice-ufrag:(\S+)/)?.[1]),
+      passwords: this.#sdps.flatMap((sdp) => sdp.match(/(?<=a=ice-pwd:)\S+/g) ?? []),
+      remoteSdp: this.#pc.remoteDescription?.sdp,
       remoteCandidates: this.#pc.remoteDescription?.sdp.match(/a=candidate:.*/g) ?? [],
     };
   }
@@ -123,8 +129,13 @@ class Call {
     return this.handle.webrtcStuff.pc;
   }
 
+  get #sdps() {
+    return [this.#pc.localDescription, this.#pc.remoteDescription].map((description) => description?.sdp ?? '');
+  }
+
   #onMessage(message, jsep) {
     this.messages.push(message);
+    if (jsep) console.log(`${jsep.type} received\n${jsep.sdp}`);
     if (jsep?.type === 'answer') this.handle.handleRemoteJsep({ jsep, error: (e) => console.error('answer refused', String(e)) });
     if (jsep?.type === 'offer') this.#answerOffer(jsep);
   }

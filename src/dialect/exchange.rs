@@ -1,13 +1,13 @@
-//! The offer/answer exchange of one Janus handle, which is one PeerConnection (RFC 3264, RFC 8839 §4).
+//! The offer/answer exchange of one PeerConnection (RFC 3264, RFC 8839 §4), whatever protocol carries it.
 //!
 //! It decides which ICE transports the two descriptions make, what the client is shown in place of the backend's
 //! credentials, and when the packet side learns of a session, of a new generation of one, or of its end. It looks at who
 //! described what and whether that was an offer or an answer, never at which request an answer came in. It never touches
 //! text.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::dialect::{Context, Settings, Side};
 use crate::sdp::MAX_CANDIDATES;
 use crate::session::registration::{
     BackendCandidate, CandidateTransport, Command, Credentials, EndReason, Mode, Origin, Owner, Registration,
@@ -15,9 +15,19 @@ use crate::session::registration::{
 };
 
 use super::facts::Facts;
-use super::message::{Id, SdpType};
+use super::{Context, Settings, Side};
 
-/// Everything known of one handle.
+/// What a description is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SdpType {
+    Offer,
+    /// An answer, provisional ones included.
+    Answer,
+    /// Neither: it changes nothing.
+    Other,
+}
+
+/// Everything known of one PeerConnection.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     /// The newest description of each side.
@@ -36,13 +46,6 @@ pub(super) struct Exchange {
     trickled: Vec<Trickle>,
     /// The client was told that the candidates of `backend` are complete.
     completed: bool,
-}
-
-/// Whose exchange it is, for logs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Names {
-    pub(super) session: Id,
-    pub(super) handle: Id,
 }
 
 /// A candidate that came by itself.
@@ -83,7 +86,7 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
         settings: &Settings,
-        names: Names,
+        name: &dyn Display,
         facts: Facts,
         kind: SdpType,
     ) {
@@ -91,7 +94,7 @@ impl Exchange {
         self.client_offers = kind == SdpType::Offer;
         if kind == SdpType::Answer {
             self.backend_offers = false;
-            self.agree(cx, settings, names, Side::Backend);
+            self.agree(cx, settings, name, Side::Backend);
         }
     }
 
@@ -100,7 +103,7 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
         settings: &Settings,
-        names: Names,
+        name: &dyn Display,
         mut facts: Facts,
         kind: SdpType,
     ) -> &[Option<Credentials>] {
@@ -113,7 +116,7 @@ impl Exchange {
         self.completed = false;
         if kind == SdpType::Answer {
             self.client_offers = false;
-            self.agree(cx, settings, names, Side::Client);
+            self.agree(cx, settings, name, Side::Client);
         }
         &self.shown
     }
@@ -233,7 +236,7 @@ impl Exchange {
     }
 
     /// Both sides have described themselves: registers what is new, ends what is gone.
-    fn agree(&mut self, cx: &mut Context<'_>, settings: &Settings, names: Names, offerer: Side) {
+    fn agree(&mut self, cx: &mut Context<'_>, settings: &Settings, name: &dyn Display, offerer: Side) {
         let agreed = self.agreed(settings, offerer);
         if agreed.is_empty() {
             return;
@@ -258,7 +261,7 @@ impl Exchange {
             let restarted = take(&mut old, |live| live.tag == agreed.tag);
             let live = match restarted {
                 Some(live) => live.restart(agreed),
-                None => Live::start(cx, settings, self.label(names, agreed.tag), agreed),
+                None => Live::start(cx, settings, self.label(name, agreed.tag), agreed),
             };
             cx.commands.push(live.register(settings, role));
             self.live.push(live);
@@ -288,14 +291,12 @@ impl Exchange {
     }
 
     /// How a transport is named in logs; the first one goes without its mid.
-    fn label(&self, names: Names, tag: usize) -> Box<str> {
-        let Names { session, handle } = names;
-        let label = format!("janus session {session} handle {handle}");
+    fn label(&self, name: &dyn Display, tag: usize) -> Box<str> {
         let sections = self.client.as_ref().map_or(&[][..], |client| &client.sections);
         match sections.get(tag).and_then(|section| section.mid.as_ref()) {
-            _ if self.live.is_empty() => label.into(),
-            Some(mid) => format!("{label} mid {mid}").into(),
-            None => format!("{label} m-section {tag}").into(),
+            _ if self.live.is_empty() => name.to_string().into(),
+            Some(mid) => format!("{name} mid {mid}").into(),
+            None => format!("{name} m-section {tag}").into(),
         }
     }
 }
