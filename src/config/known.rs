@@ -14,6 +14,8 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("services.<service>.net.tls_key_file", TLS),
     ("services.<service>.net.enable_ice", ICE),
     ("services.<service>.net.candidate_ips", ICE),
+    ("services.<service>.net.candidate_ports", ICE),
+    ("services.<service>.net.proxy_protocol", HTTP),
     ("services.<service>.enable_http", &["tcp"]),
     ("services.<service>.optimal", HTTP),
     ("services.<service>.geoip_db", HTTP),

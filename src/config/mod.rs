@@ -56,6 +56,8 @@ pub struct Service {
     pub listen: SocketAddr,
     /// `net.tls_crt_file` and `net.tls_key_file`.
     pub tls: Option<TlsFiles>,
+    /// `net.proxy_protocol`: connections from these addresses start with a PROXY header; an empty list means all.
+    pub proxies: Option<Vec<IpNet>>,
     /// What it does.
     pub kind: ServiceKind,
 }
@@ -107,6 +109,8 @@ pub enum ServiceKind {
 pub struct Ice {
     /// `net.candidate_ips`; empty: the address of `net.addr`.
     pub candidate_ips: Vec<CandidateHost>,
+    /// `net.candidate_ports`: the published port of each of them, or one for all; empty: the port of `net.addr`.
+    pub candidate_ports: Vec<u16>,
 }
 
 /// One entry of `candidate_ips`.

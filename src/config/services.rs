@@ -117,11 +117,14 @@ fn service(
         node: &empty,
     });
     let listen = net.require(findings, "addr", A_LISTEN_ADDRESS, addr::listen);
-    let kind = match proto {
-        "udp" => ServiceKind::Udp { ice: ice(&net, listen, findings) },
-        "tcp" => tcp(section, &net, listen, inherited, findings),
-        "http" => ServiceKind::Http(routes::http(section, inherited, findings)),
-        "turn" => {
+    // Read even where it is not served, so that what is wrong in it is found.
+    let http = matches!(proto, "tcp" | "http").then(|| routes::http(section, inherited, findings));
+    let trusted = http.as_ref().map_or(Vec::new(), |http| http.trusted_proxies.clone());
+    let kind = match (proto, http) {
+        ("udp", _) => ServiceKind::Udp { ice: ice(&net, listen, findings) },
+        ("tcp", Some(http)) => tcp(section, &net, listen, http, findings),
+        ("http", Some(http)) => ServiceKind::Http(http),
+        ("turn", _) => {
             later::turn(section, findings);
             ServiceKind::Turn
         }
@@ -135,20 +138,20 @@ fn service(
     }
     // On UDP there is no TLS, whatever the file says.
     let tls = if proto == "udp" { None } else { tls(&net, findings) };
-    Some(Service { name: Arc::from(name), listen: listen?, tls, kind })
+    let has_header = matches!(proto, "tcp" | "http") && net.flag(findings, "proxy_protocol", false);
+    let proxies = has_header.then_some(trusted);
+    Some(Service { name: Arc::from(name), listen: listen?, tls, proxies, kind })
 }
 
 fn tcp(
     section: &Section<'_>,
     net: &Section<'_>,
     listen: Option<SocketAddr>,
-    inherited: &Inherited<'_>,
+    http: super::Http,
     findings: &mut Findings,
 ) -> ServiceKind {
     let ice = ice(net, listen, findings);
     let enabled = section.flag(findings, "enable_http", false);
-    // Read even where it is not served, so that what is wrong in it is found.
-    let http = routes::http(section, inherited, findings);
     if !enabled && section.item("http").is_some() {
         let path = super::section::join(&section.path, "http");
         findings.warn(section.place("http"), &path, "has no effect without enable_http: true");
@@ -167,8 +170,9 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
     let enabled = net.flag(findings, "enable_ice", false);
     let candidate_ips = net.list(findings, "candidate_ips", A_CANDIDATE_HOST, addr::candidate_host);
     let given = net.item("candidate_ips");
+    let candidate_ports = candidate_ports(net, candidate_ips.len(), findings);
     if !enabled {
-        if let Some(item) = given {
+        for item in [given, net.item("candidate_ports")].into_iter().flatten() {
             findings.warn(item.node.at, &item.path, "has no effect without enable_ice: true");
         }
         return None;
@@ -186,16 +190,42 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
                 .into(),
         );
     }
+    let key = if candidate_ports.is_empty() { "addr" } else { "candidate_ports" };
+    let own = listen.map(|listen| listen.port()).filter(|_| candidate_ports.is_empty());
     let private = |host: &CandidateHost| matches!(host, CandidateHost::Ip(IpAddr::V4(ip)) if ip.is_private());
-    let port = listen.map_or(0, |listen| listen.port());
-    let objection = blocked_ports::objection(port, candidate_ips.iter().any(private));
+    let is_private = candidate_ips.iter().any(private);
+    for port in candidate_ports.iter().copied().chain(own) {
+        warn_of_port(net, key, port, is_private, findings);
+    }
+    Some(Ice { candidate_ips, candidate_ports })
+}
+
+/// One port for all published addresses, or a list with one for each.
+fn candidate_ports(net: &Section<'_>, ips: usize, findings: &mut Findings) -> Vec<u16> {
+    const A_PORT: &str = "a port from 1 to 65535, or a list with one for each of candidate_ips";
+    let port = |text: &str| addr::number(text).filter(|port| *port != 0_u16);
+    let Some(item) = net.item("candidate_ports") else { return Vec::new() };
+    if item.node.text().is_some() {
+        return item.read(findings, A_PORT, port).into_iter().collect();
+    }
+    let ports = net.list(findings, "candidate_ports", A_PORT, port);
+    let given = item.node.items().len();
+    if given != 0 && given != 1 && given != ips.max(1) {
+        let message = format!("expected one port, or one for each of candidate_ips ({ips}), found {given}");
+        findings.error(item.node.at, &item.path, message);
+    }
+    ports
+}
+
+/// What browsers do not connect to, though it is a fine port otherwise.
+fn warn_of_port(net: &Section<'_>, key: &str, port: u16, is_private: bool, findings: &mut Findings) {
+    let objection = blocked_ports::objection(port, is_private);
     if let Some(objection) = objection.filter(|_| port != 0) {
-        let path = super::section::join(&net.path, "addr");
+        let path = super::section::join(&net.path, key);
         let message = format!("port {port}: {objection}");
-        findings.warn(net.place("addr"), &path, message).help =
+        findings.warn(net.place(key), &path, message).help =
             Some("take another one, such as 3478 or 6001".into());
     }
-    Some(Ice { candidate_ips })
 }
 
 fn tls(net: &Section<'_>, findings: &mut Findings) -> Option<TlsFiles> {
