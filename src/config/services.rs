@@ -10,14 +10,12 @@ use std::time::Duration;
 use super::addr::{self, A_CANDIDATE_HOST, A_LISTEN_ADDRESS, A_PORT_RANGE};
 use super::blocked_ports;
 use super::durations::{A_DURATION, A_SIZE, duration, size};
+use super::groups::group;
 use super::known::EVERY;
 use super::raw::Node;
 use super::routes::{self, Inherited, Policy, at_least_one, file};
-use super::section::{Findings, Item, Section};
-use super::urls::server_url;
-use super::{
-    Balance, CandidateHost, Config, Ice, Limits, Media, Service, ServiceKind, TlsFiles, UpstreamGroup, later,
-};
+use super::section::{Findings, Section};
+use super::{CandidateHost, Config, Ice, Limits, Media, Service, ServiceKind, TlsFiles, later};
 
 /// Turns the tree into a [`Config`]. What it returns is of use only if no error was found on the way.
 pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Findings) -> Option<Config> {
@@ -34,7 +32,7 @@ pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Find
     let mut listening = Vec::new();
     for (name, proto, section) in &services {
         match *proto {
-            "upstream" => upstreams.push(upstream_group(name, section, findings)),
+            "upstream" => upstreams.push(group(name, section, findings)),
             proto => listening.extend(service(name, proto, section, &inherited, findings)),
         }
     }
@@ -243,39 +241,6 @@ fn tls(net: &Section<'_>, findings: &mut Findings) -> Option<TlsFiles> {
         findings.error(net.place(given), &path, format!("expected a path, found nothing; {given} needs it"));
     }
     Some(TlsFiles { cert: cert?, key: key? })
-}
-
-fn upstream_group(name: &str, section: &Section<'_>, findings: &mut Findings) -> UpstreamGroup {
-    const A_SERVER: &str = "an http://, https://, ws:// or wss:// URL";
-    let mode = section.read(findings, "mode", "rr or random", |text| match text {
-        "rr" => Some(Balance::RoundRobin),
-        "random" => Some(Balance::Random),
-        _ => None,
-    });
-    let servers =
-        section.list(findings, "servers", A_SERVER, |text| server_url(text).map(|parsed| parsed.url));
-    let path = super::section::join(&section.path, "servers");
-    match section.item("servers") {
-        None => {
-            let message =
-                format!("expected a list, each entry {A_SERVER}, found nothing; the key is required");
-            findings.error(section.place("servers"), &path, message);
-        }
-        Some(Item { node, .. }) if matches!(&node.value, super::raw::Value::List(list) if list.is_empty()) => {
-            findings.error(node.at, &path, "expected at least one server, found none");
-        }
-        // Where a server could not be read, nothing is known about the group.
-        Some(Item { node, .. }) if node.items().len() == servers.len() => {
-            let upgrades = servers.iter().filter(|server| server.scheme.is_websocket()).count();
-            if upgrades == servers.len() {
-                findings.warn(node.at, &path, "no http:// or https:// server: every HTTP request gets 502");
-            } else if upgrades == 0 {
-                findings.warn(node.at, &path, "no ws:// or wss:// server: every WebSocket upgrade gets 502");
-            }
-        }
-        Some(_) => {}
-    }
-    UpstreamGroup { name: Arc::from(name), mode: mode.unwrap_or_default(), servers }
 }
 
 /// Two services cannot have one port; the second would fail to start.
