@@ -23,8 +23,6 @@ enum When {
     Given,
     /// Its value is this.
     Is(&'static str),
-    /// It is true.
-    True,
     /// A route that speaks this dialect, by `dialect` or by its name.
     Dialect(&'static str),
 }
@@ -46,18 +44,6 @@ const NOT_YET: &[NotYet] = &[
         protos: &[],
         when: When::Is("admin"),
         says: "the admin service is not served yet; this service does not listen",
-    },
-    NotYet {
-        key: "services.*.http.routes.*.icetcp",
-        protos: HTTP,
-        when: When::True,
-        says: "backends are not reached over ICE-TCP yet; UDP is used",
-    },
-    NotYet {
-        key: "services.*.http.routes.*.icedirect",
-        protos: HTTP,
-        when: When::True,
-        says: "the transparent mode is not served yet; sessions of this route are half proxy",
     },
     NotYet {
         key: "services.*.http.routes.*.signalling",
@@ -98,8 +84,6 @@ pub(super) fn reduce(config: &mut Config) {
     });
     for route in https.flat_map(|http| &mut http.routes) {
         route.dialect = route.dialect.take().filter(|dialect| *dialect == DialectKind::Janus);
-        route.ice_direct = false;
-        route.ice_tcp = false;
     }
 }
 
@@ -140,7 +124,6 @@ impl When {
         match self {
             When::Given => node.value != Value::Null,
             When::Is(value) => node.text() == Some(value),
-            When::True => node.text().and_then(boolean) == Some(true),
             When::Dialect(dialect) => match node.get("dialect").and_then(Node::text) {
                 Some(given) => given == *dialect,
                 // Only `json` is never meant by a name, see the route's own rules.
