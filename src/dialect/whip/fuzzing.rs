@@ -1,0 +1,3 @@
+//! A body for fuzzers.
+/// x
+pub fn fuzz(_data: &[u8]) {}
