@@ -86,11 +86,7 @@ fn the_registration_service_s_sample_loads_unchanged_and_says_what_is_not_served
     let loaded = load(&vector("generation_b.yml"));
     assert_eq!(
         said(&loaded.warnings, Severity::Notice),
-        [
-            "7:13 services.rest1.net.tls_crt_file: TLS is not served yet; this service listens plain only",
-            "11:13 services.rest1.http.root: static files are not served yet; unrouted requests get 404",
-            "19:13 services.mux1.net.enable_ice: ICE over TCP is not served yet; this service does not listen",
-        ]
+        ["11:13 services.rest1.http.root: static files are not served yet; unrouted requests get 404",]
     );
 }
 
@@ -104,7 +100,7 @@ fn every_key_is_read() {
     assert_eq!(
         said(&loaded.warnings, Severity::Warning),
         [
-            "37:28 services.http0.http.upstream_tls_verify: upstreams are not verified: whoever sits on the way to them \
+            "38:28 services.http0.http.upstream_tls_verify: upstreams are not verified: whoever sits on the way to them \
              can read and change everything"
         ]
     );
@@ -123,6 +119,9 @@ fn every_key_is_read() {
     assert_eq!(*drain_timeout, Duration::from_secs(90));
     assert_eq!((upstreams[0].mode, upstreams[0].servers.len()), (Balance::Random, 4));
     assert_eq!(upstreams[0].servers[1].to_string(), "https://[2001:db8::1]:443/api");
+    let health = upstreams[0].health.clone().expect("is checked");
+    assert_eq!((health.path.as_deref(), health.fall, health.rise), (Some("/janus/info"), 3, 4));
+    assert_eq!((health.interval, health.timeout), (Duration::from_secs(7), Duration::from_secs(1)));
     let tcp = services[1].http().expect("serves HTTP");
     assert!(tcp.trusted_proxies.is_empty());
     assert_eq!(services[1].tls, Some(TlsFiles { cert: "c.pem".into(), key: "k.pem".into() }));
@@ -510,4 +509,32 @@ fn hostile_files_do_no_harm() {
         assert!(took < Duration::from_secs(10), "{took:?} for {}…", &text[..10]);
     }
     assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_group_is_checked_where_another_server_could_take_over_or_where_it_says_so() {
+    let checked = |group: &str| {
+        let text = format!("services: {{u: {{proto: upstream, {group}}}}}");
+        let loaded = Config::from_text(&text).unwrap_or_else(|error| panic!("{error}"));
+        loaded.config.upstreams[0].health.is_some()
+    };
+    for (group, expected) in [
+        ("servers: ['http://a', 'ws://a']", false),
+        ("servers: ['http://a', 'ws://a', 'wss://b']", true),
+        ("servers: ['http://a', 'http://b'], health: {interval: 0}", false),
+        ("servers: ['http://a'], health: {path: ''}", true),
+        ("servers: ['http://a'], health: {fall: 1}", true),
+    ] {
+        assert_eq!(checked(group), expected, "{group}");
+    }
+    let text =
+        "services: {u: {proto: upstream, servers: ['http://a'], health: {path: x, fall: 0, timeout: 0}}}";
+    assert_eq!(
+        errors(text),
+        [
+            "1:71 services.u.health.path: expected a path such as /janus/info, found \"x\"",
+            "1:80 services.u.health.fall: expected a whole number from 1 to 1000, found \"0\"",
+            "1:92 services.u.health.timeout: expected a duration such as 30s, 100ms, 5m or 1h, found \"0\"",
+        ]
+    );
 }

@@ -231,11 +231,13 @@ async fn a_group_takes_turns_and_one_without_fitting_server_is_502() {
             name: Arc::from("pool"),
             mode: Balance::RoundRobin,
             servers: vec![server(Scheme::Http, one.addr), server(Scheme::Http, two.addr)],
+            health: None,
         },
         UpstreamGroup {
             name: Arc::from("sockets"),
             mode: Balance::Random,
             servers: vec![server(Scheme::Ws, one.addr)],
+            health: None,
         },
     ];
     let mut routes = vec![plain("/pool", one.addr), plain("/sockets", one.addr)];

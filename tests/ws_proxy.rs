@@ -163,6 +163,7 @@ async fn failing_upstreams_are_502_and_504_before_the_upgrade() {
         name: "pool".into(),
         mode: Default::default(),
         servers: vec![server(Scheme::Http, gone)],
+        health: None,
     }];
     let mut group = read("/group", gone);
     group.upstream = RouteUpstream::Group(0);

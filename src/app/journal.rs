@@ -9,6 +9,7 @@ use tracing::{debug, info};
 use crate::forward::{Counters, DropReason};
 use crate::http::HttpService;
 use crate::listener::PacketSide;
+use crate::listener::tcp::{StreamCounters, StreamVerdict};
 use crate::session::registration::{Command, SessionEvent, SessionEventKind, SessionSink};
 
 /// Passes commands to the packet side and tells of new sessions.
@@ -106,7 +107,7 @@ fn seconds(span: Duration) -> impl std::fmt::Display {
 }
 
 /// The last words: what went through and what did not, by reason.
-pub(super) fn sum_up(counters: &Counters) {
+pub(super) fn sum_up(counters: &Counters, connections: &StreamCounters) {
     info!(
         up_packets = counters.up_packets,
         down_packets = counters.down_packets,
@@ -118,6 +119,12 @@ pub(super) fn sum_up(counters: &Counters) {
         let packets = counters.drops(*reason);
         if packets > 0 {
             info!(reason = reason.label(), packets, "dropped");
+        }
+    }
+    for verdict in StreamVerdict::ALL {
+        let count = connections.get(*verdict);
+        if count > 0 {
+            info!(verdict = verdict.label(), count, "connections");
         }
     }
 }

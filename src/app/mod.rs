@@ -2,19 +2,19 @@
 
 mod journal;
 mod shutdown;
+mod tcp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::config::report::Report;
-use crate::config::resolve::{self, Candidate};
+use crate::config::resolve::Candidate;
 use crate::config::{Config, ServiceKind};
-use crate::http::{self, ConnectionCap, CountriesError, HttpService, Phase, Registrar, ServiceError};
+use crate::http::{CountriesError, Phase, ServiceError};
 use crate::listener::{ListenError, PacketSide};
 use crate::session::registration::SessionSink;
 use crate::telemetry;
@@ -29,9 +29,9 @@ pub enum StartError {
     /// The UDP side.
     #[error(transparent)]
     Packets(#[from] ListenError),
-    /// An HTTP listener.
+    /// A TCP port.
     #[error("services.{service}.net.addr: cannot listen on {addr}: {source}")]
-    Http {
+    Tcp {
         /// Its name.
         service: Arc<str>,
         /// The address.
@@ -47,6 +47,9 @@ pub enum StartError {
         /// Why.
         source: ServiceError,
     },
+    /// TLS as such, not a certificate.
+    #[error("cannot set up TLS: {0}")]
+    Tls(rustls::Error),
     /// A database of the REST registration cannot be used.
     #[error("services.{service}.{source}")]
     Countries {
@@ -73,16 +76,25 @@ pub fn run(config: &Config, candidates: &[Candidate]) -> Result<(), StartError> 
 async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartError> {
     let signals = shutdown::Signals::listen()?;
     let (events, journal_queue) = mpsc::unbounded_channel();
-    let packets = PacketSide::start(&udp_listeners(config), &config.media, config.limits.sessions, events)?;
+    let ports = tcp::bind(config).await?;
+    let packets = PacketSide::start(
+        &udp_listeners(config),
+        &tcp::ice_addresses(&ports),
+        &config.media,
+        config.limits.sessions,
+        events,
+    )?;
     let (phase, watch_phase) = watch::channel(Phase::Serving);
     let sink: Arc<dyn SessionSink> = Arc::new(journal::AnnouncingSink::new(packets.clone()));
     let mut tasks = JoinSet::new();
-    let services = start_http(config, candidates, &sink, &watch_phase, &mut tasks).await?;
-    let journal = Journal::new(journal_queue, packets.clone(), services);
+    let to = tcp::Ports { config, candidates, sink: &sink, packets: &packets, phase: &watch_phase };
+    let started = to.start(ports, &mut tasks)?;
+    let journal = Journal::new(journal_queue, packets.clone(), started.web);
     let journal = tokio::spawn(journal.keep());
     announce(config, candidates);
 
-    shutdown::Shutdown { signals, phase, packets: packets.clone(), drain_timeout: config.drain_timeout }
+    let drain_timeout = config.drain_timeout;
+    shutdown::Shutdown { signals, tls: started.tls, phase, packets: packets.clone(), drain_timeout }
         .run()
         .await;
     while tasks.join_next().await.is_some() {}
@@ -91,7 +103,7 @@ async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartErr
     let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;
     // The journal ends with the last worker; a second is for one that hangs.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), journal).await;
-    journal::sum_up(&packets.counters());
+    journal::sum_up(&packets.counters(), &started.counters);
     Ok(())
 }
 
@@ -103,47 +115,6 @@ fn udp_listeners(config: &Config) -> Vec<SocketAddr> {
         .filter(|service| matches!(service.kind, ServiceKind::Udp { ice: Some(_) }))
         .map(|service| service.listen)
         .collect()
-}
-
-async fn start_http(
-    config: &Config,
-    candidates: &[Candidate],
-    sink: &Arc<dyn SessionSink>,
-    phase: &watch::Receiver<Phase>,
-    tasks: &mut JoinSet<()>,
-) -> Result<Vec<Arc<HttpService>>, StartError> {
-    let edge_candidates = resolve::lines(candidates);
-    let cap = ConnectionCap::new(config.limits.http_connections);
-    let registrar = Arc::new(Registrar::new(&config.limits, &edge_candidates, sink));
-    let mut services = Vec::new();
-    for service in &config.services {
-        let (ServiceKind::Http(settings) | ServiceKind::Tcp { http: Some(settings), .. }) = &service.kind
-        else {
-            continue;
-        };
-        let built = HttpService::with_dialects(
-            settings,
-            &config.upstreams,
-            &config.limits,
-            &edge_candidates,
-            sink,
-            &crate::dialect::build,
-        )
-        .map_err(|source| StartError::Service { service: service.name.clone(), source })?
-        .with_rest(settings, &registrar)
-        .map_err(|source| StartError::Countries { service: service.name.clone(), source })?;
-        let listener = TcpListener::bind(service.listen).await.map_err(|source| StartError::Http {
-            service: service.name.clone(),
-            addr: service.listen,
-            source,
-        })?;
-        let built = Arc::new(built);
-        tasks.spawn(http::serve(listener, built.clone(), cap.clone(), phase.clone()));
-        let (swept, swept_phase) = (built.clone(), phase.clone());
-        tasks.spawn(async move { swept.sweep(swept_phase).await });
-        services.push(built);
-    }
-    Ok(services)
 }
 
 /// A few lines: what listens, what is advertised, where it forwards.

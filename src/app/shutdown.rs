@@ -4,6 +4,7 @@
 //! connections are closed, then sessions, then the workers.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::http::Phase;
 use crate::listener::PacketSide;
+use crate::listener::tcp::Tls;
 
 /// How often a drain looks whether the last session is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -36,12 +38,15 @@ impl Signals {
     }
 
     /// Waits for SIGTERM or SIGINT.
-    async fn stop(&mut self) {
+    async fn stop(&mut self, tls: &[Arc<Tls>]) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => warn!("SIGHUP: reloading is not served yet, the configuration stays"),
+                _ = self.hangup.recv() => {
+                    warn!("SIGHUP: certificates are read again; reloading routes.yml is not served yet, it stays");
+                    super::tcp::renew(tls).await;
+                }
             }
         }
     }
@@ -49,6 +54,8 @@ impl Signals {
 
 pub(super) struct Shutdown {
     pub(super) signals: Signals,
+    /// Whose certificates SIGHUP renews.
+    pub(super) tls: Vec<Arc<Tls>>,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) packets: PacketSide,
     pub(super) drain_timeout: Duration,
@@ -57,13 +64,13 @@ pub(super) struct Shutdown {
 impl Shutdown {
     /// Returns when it is time to stop the parts.
     pub(super) async fn run(mut self) {
-        self.signals.stop().await;
+        self.signals.stop(&self.tls).await;
         self.phase.send_replace(Phase::Draining);
         let sessions = self.packets.live_sessions();
         info!(sessions, timeout_s = self.drain_timeout.as_secs(), "draining; a second signal stops at once");
         tokio::select! {
             () = drained(&self.packets, self.drain_timeout) => {}
-            () = self.signals.stop() => warn!("second signal: stopping at once"),
+            () = self.signals.stop(&self.tls) => warn!("second signal: stopping at once"),
         }
         self.phase.send_replace(Phase::Stopping);
     }

@@ -8,6 +8,7 @@ mod blocked_ports;
 mod durations;
 mod env;
 mod finding;
+mod groups;
 mod known;
 mod later;
 mod load;
@@ -55,6 +56,8 @@ pub struct Service {
     pub listen: SocketAddr,
     /// `net.tls_crt_file` and `net.tls_key_file`.
     pub tls: Option<TlsFiles>,
+    /// `net.proxy_protocol`: connections from these addresses start with a PROXY header; an empty list means all.
+    pub proxies: Option<Vec<IpNet>>,
     /// What it does.
     pub kind: ServiceKind,
 }
@@ -106,6 +109,8 @@ pub enum ServiceKind {
 pub struct Ice {
     /// `net.candidate_ips`; empty: the address of `net.addr`.
     pub candidate_ips: Vec<CandidateHost>,
+    /// `net.candidate_ports`: the published port of each of them, or one for all; empty: the port of `net.addr`.
+    pub candidate_ports: Vec<u16>,
 }
 
 /// One entry of `candidate_ips`.
@@ -272,6 +277,23 @@ pub struct UpstreamGroup {
     pub mode: Balance,
     /// `servers`, in file order.
     pub servers: Vec<ServerUrl>,
+    /// `health`; `None`: servers are not checked, what requests meet there counts all the same.
+    pub health: Option<HealthCheck>,
+}
+
+/// How the servers of a group are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// `path`, asked of http and https servers; `None`, and for ws and wss servers: whether they take a connection.
+    pub path: Option<String>,
+    /// `interval`, default 5 s.
+    pub interval: Duration,
+    /// `timeout`, default 2 s.
+    pub timeout: Duration,
+    /// `fall`: failures in a row that take a server out, default 2.
+    pub fall: u32,
+    /// `rise`: successes in a row that bring it back, default 1.
+    pub rise: u32,
 }
 
 /// Choice within a group.

@@ -66,12 +66,22 @@ fn listener(service: &Service, candidates: &[Candidate]) -> Listener {
                 format!("ICE, publishes {}", published(service, &ice.candidate_ips, candidates))
             }),
         ),
-        ServiceKind::Tcp { http, .. } => ("tcp", http.as_ref().map_or("nothing yet".into(), serves)),
-        ServiceKind::Http(http) => ("http", serves(http)),
+        ServiceKind::Tcp { ice, http } => {
+            let ice = ice.as_ref().map(|ice| {
+                format!("ICE over TCP, publishes {}", published(service, &ice.candidate_ips, candidates))
+            });
+            let does: Vec<_> = http.as_ref().map(serves).into_iter().chain(ice).collect();
+            ("tcp", if does.is_empty() { "nothing".into() } else { with_tls(service, does.join("; ")) })
+        }
+        ServiceKind::Http(http) => ("http", with_tls(service, serves(http))),
         ServiceKind::Turn => ("turn", "nothing yet".into()),
         ServiceKind::Admin => ("admin", "nothing yet".into()),
     };
     Listener { service: service.name.to_string(), proto, address: service.listen.to_string(), does }
+}
+
+fn with_tls(service: &Service, does: String) -> String {
+    if service.tls.is_some() { format!("{does}; plain and TLS") } else { does }
 }
 
 fn published(service: &Service, hosts: &[CandidateHost], candidates: &[Candidate]) -> String {

@@ -65,19 +65,20 @@ impl Lookup for System {
     }
 }
 
-/// The candidates of all services that this version serves, in the order of publication: UDP before TCP, then file
+/// The candidates of all services that carry ICE, in the order of publication: UDP before TCP, then file
 /// order, each address once.
 pub fn candidates(config: &Config, lookup: &dyn Lookup) -> Result<Vec<Candidate>, ResolveError> {
     let mut found: Vec<Candidate> = Vec::new();
     for service in &config.services {
-        // ICE over TCP publishes here as well once it is served.
-        let ServiceKind::Udp { ice: Some(ice) } = &service.kind else { continue };
-        for ip in published_ips(service, ice, lookup)? {
-            let candidate = Candidate {
-                service: service.name.clone(),
-                addr: (ip, service.listen.port()).into(),
-                tcp: false,
-            };
+        let (ice, tcp) = match &service.kind {
+            ServiceKind::Udp { ice: Some(ice) } => (ice, false),
+            ServiceKind::Tcp { ice: Some(ice), .. } => (ice, true),
+            _ => continue,
+        };
+        for (index, ip) in published_ips(service, ice, lookup)?.into_iter().enumerate() {
+            let port = ice.candidate_ports.get(index).or(ice.candidate_ports.first());
+            let port = port.copied().unwrap_or(service.listen.port());
+            let candidate = Candidate { service: service.name.clone(), addr: (ip, port).into(), tcp };
             if !found.iter().any(|other| (other.addr, other.tcp) == (candidate.addr, candidate.tcp)) {
                 found.push(candidate);
             }
@@ -200,8 +201,38 @@ mod tests {
                 "candidate:3 1 udp 2013266431 2001:db8::6 6000 typ host",
                 "candidate:4 1 udp 2013266431 10.0.0.9 6001 typ host",
                 "candidate:5 1 udp 2013266431 2001:db8::5 6002 typ host",
+                "candidate:6 1 tcp 1010827775 203.0.113.1 6000 typ host tcptype passive",
             ]
         );
+    }
+
+    #[test]
+    fn the_published_port_may_differ_from_the_one_listened_on() {
+        let services = "
+  u: {proto: udp, net: {addr: ':7001', enable_ice: true, candidate_ips: [203.0.113.1, 203.0.113.2], candidate_ports: [443, 3478]}}
+  t: {proto: tcp, net: {addr: ':7002', enable_ice: true, candidate_ips: [203.0.113.1, 203.0.113.2], candidate_ports: 8443}}
+";
+        assert_eq!(
+            resolve(services).expect("resolves"),
+            [
+                "candidate:1 1 udp 2013266431 203.0.113.1 443 typ host",
+                "candidate:2 1 udp 2013266431 203.0.113.2 3478 typ host",
+                "candidate:3 1 tcp 1010827775 203.0.113.1 8443 typ host tcptype passive",
+                "candidate:4 1 tcp 1010827775 203.0.113.2 8443 typ host tcptype passive",
+            ]
+        );
+    }
+
+    #[test]
+    fn as_many_ports_as_addresses_or_one() {
+        for (ports, good) in
+            [("[1, 2]", true), ("[1]", true), ("1", true), ("[]", true), ("[1, 2, 3]", false), ("0", false)]
+        {
+            let services = format!(
+                "services:\n  u: {{proto: udp, net: {{addr: ':7001', enable_ice: true, candidate_ips: [192.0.2.1, 192.0.2.2], candidate_ports: {ports}}}}}"
+            );
+            assert_eq!(Config::from_text(&services).is_ok(), good, "{ports}");
+        }
     }
 
     #[test]

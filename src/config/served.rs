@@ -34,24 +34,6 @@ const HTTP: &[&str] = &["http", SHARED];
 
 const NOT_YET: &[NotYet] = &[
     NotYet {
-        key: "services.*.net.tls_crt_file",
-        protos: HTTP,
-        when: When::Given,
-        says: "TLS is not served yet; this service listens plain only",
-    },
-    NotYet {
-        key: "services.*.net.enable_ice",
-        protos: &["tcp"],
-        when: When::True,
-        says: "ICE over TCP is not served yet; this service does not listen",
-    },
-    NotYet {
-        key: "services.*.net.enable_ice",
-        protos: &[SHARED],
-        when: When::True,
-        says: "ICE over TCP is not served yet; no TCP candidate is published",
-    },
-    NotYet {
         key: "services.*.proto",
         protos: &[],
         when: When::Is("turn"),

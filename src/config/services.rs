@@ -10,14 +10,12 @@ use std::time::Duration;
 use super::addr::{self, A_CANDIDATE_HOST, A_LISTEN_ADDRESS, A_PORT_RANGE};
 use super::blocked_ports;
 use super::durations::{A_DURATION, A_SIZE, duration, size};
+use super::groups::group;
 use super::known::EVERY;
 use super::raw::Node;
 use super::routes::{self, Inherited, Policy, at_least_one, file};
-use super::section::{Findings, Item, Section};
-use super::urls::server_url;
-use super::{
-    Balance, CandidateHost, Config, Ice, Limits, Media, Service, ServiceKind, TlsFiles, UpstreamGroup, later,
-};
+use super::section::{Findings, Section};
+use super::{CandidateHost, Config, Ice, Limits, Media, Service, ServiceKind, TlsFiles, later};
 
 /// Turns the tree into a [`Config`]. What it returns is of use only if no error was found on the way.
 pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Findings) -> Option<Config> {
@@ -34,7 +32,7 @@ pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Find
     let mut listening = Vec::new();
     for (name, proto, section) in &services {
         match *proto {
-            "upstream" => upstreams.push(upstream_group(name, section, findings)),
+            "upstream" => upstreams.push(group(name, section, findings)),
             proto => listening.extend(service(name, proto, section, &inherited, findings)),
         }
     }
@@ -119,11 +117,14 @@ fn service(
         node: &empty,
     });
     let listen = net.require(findings, "addr", A_LISTEN_ADDRESS, addr::listen);
-    let kind = match proto {
-        "udp" => ServiceKind::Udp { ice: ice(&net, listen, findings) },
-        "tcp" => tcp(section, &net, listen, inherited, findings),
-        "http" => ServiceKind::Http(routes::http(section, inherited, findings)),
-        "turn" => {
+    // Read even where it is not served, so that what is wrong in it is found.
+    let http = matches!(proto, "tcp" | "http").then(|| routes::http(section, inherited, findings));
+    let trusted = http.as_ref().map_or(Vec::new(), |http| http.trusted_proxies.clone());
+    let kind = match (proto, http) {
+        ("udp", _) => ServiceKind::Udp { ice: ice(&net, listen, findings) },
+        ("tcp", Some(http)) => tcp(section, &net, listen, http, findings),
+        ("http", Some(http)) => ServiceKind::Http(http),
+        ("turn", _) => {
             later::turn(section, findings);
             ServiceKind::Turn
         }
@@ -137,20 +138,20 @@ fn service(
     }
     // On UDP there is no TLS, whatever the file says.
     let tls = if proto == "udp" { None } else { tls(&net, findings) };
-    Some(Service { name: Arc::from(name), listen: listen?, tls, kind })
+    let has_header = matches!(proto, "tcp" | "http") && net.flag(findings, "proxy_protocol", false);
+    let proxies = has_header.then_some(trusted);
+    Some(Service { name: Arc::from(name), listen: listen?, tls, proxies, kind })
 }
 
 fn tcp(
     section: &Section<'_>,
     net: &Section<'_>,
     listen: Option<SocketAddr>,
-    inherited: &Inherited<'_>,
+    http: super::Http,
     findings: &mut Findings,
 ) -> ServiceKind {
     let ice = ice(net, listen, findings);
     let enabled = section.flag(findings, "enable_http", false);
-    // Read even where it is not served, so that what is wrong in it is found.
-    let http = routes::http(section, inherited, findings);
     if !enabled && section.item("http").is_some() {
         let path = super::section::join(&section.path, "http");
         findings.warn(section.place("http"), &path, "has no effect without enable_http: true");
@@ -169,8 +170,9 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
     let enabled = net.flag(findings, "enable_ice", false);
     let candidate_ips = net.list(findings, "candidate_ips", A_CANDIDATE_HOST, addr::candidate_host);
     let given = net.item("candidate_ips");
+    let candidate_ports = candidate_ports(net, candidate_ips.len(), findings);
     if !enabled {
-        if let Some(item) = given {
+        for item in [given, net.item("candidate_ports")].into_iter().flatten() {
             findings.warn(item.node.at, &item.path, "has no effect without enable_ice: true");
         }
         return None;
@@ -188,16 +190,42 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
                 .into(),
         );
     }
+    let key = if candidate_ports.is_empty() { "addr" } else { "candidate_ports" };
+    let own = listen.map(|listen| listen.port()).filter(|_| candidate_ports.is_empty());
     let private = |host: &CandidateHost| matches!(host, CandidateHost::Ip(IpAddr::V4(ip)) if ip.is_private());
-    let port = listen.map_or(0, |listen| listen.port());
-    let objection = blocked_ports::objection(port, candidate_ips.iter().any(private));
+    let is_private = candidate_ips.iter().any(private);
+    for port in candidate_ports.iter().copied().chain(own) {
+        warn_of_port(net, key, port, is_private, findings);
+    }
+    Some(Ice { candidate_ips, candidate_ports })
+}
+
+/// One port for all published addresses, or a list with one for each.
+fn candidate_ports(net: &Section<'_>, ips: usize, findings: &mut Findings) -> Vec<u16> {
+    const A_PORT: &str = "a port from 1 to 65535, or a list with one for each of candidate_ips";
+    let port = |text: &str| addr::number(text).filter(|port| *port != 0_u16);
+    let Some(item) = net.item("candidate_ports") else { return Vec::new() };
+    if item.node.text().is_some() {
+        return item.read(findings, A_PORT, port).into_iter().collect();
+    }
+    let ports = net.list(findings, "candidate_ports", A_PORT, port);
+    let given = item.node.items().len();
+    if given != 0 && given != 1 && given != ips.max(1) {
+        let message = format!("expected one port, or one for each of candidate_ips ({ips}), found {given}");
+        findings.error(item.node.at, &item.path, message);
+    }
+    ports
+}
+
+/// What browsers do not connect to, though it is a fine port otherwise.
+fn warn_of_port(net: &Section<'_>, key: &str, port: u16, is_private: bool, findings: &mut Findings) {
+    let objection = blocked_ports::objection(port, is_private);
     if let Some(objection) = objection.filter(|_| port != 0) {
-        let path = super::section::join(&net.path, "addr");
+        let path = super::section::join(&net.path, key);
         let message = format!("port {port}: {objection}");
-        findings.warn(net.place("addr"), &path, message).help =
+        findings.warn(net.place(key), &path, message).help =
             Some("take another one, such as 3478 or 6001".into());
     }
-    Some(Ice { candidate_ips })
 }
 
 fn tls(net: &Section<'_>, findings: &mut Findings) -> Option<TlsFiles> {
@@ -213,39 +241,6 @@ fn tls(net: &Section<'_>, findings: &mut Findings) -> Option<TlsFiles> {
         findings.error(net.place(given), &path, format!("expected a path, found nothing; {given} needs it"));
     }
     Some(TlsFiles { cert: cert?, key: key? })
-}
-
-fn upstream_group(name: &str, section: &Section<'_>, findings: &mut Findings) -> UpstreamGroup {
-    const A_SERVER: &str = "an http://, https://, ws:// or wss:// URL";
-    let mode = section.read(findings, "mode", "rr or random", |text| match text {
-        "rr" => Some(Balance::RoundRobin),
-        "random" => Some(Balance::Random),
-        _ => None,
-    });
-    let servers =
-        section.list(findings, "servers", A_SERVER, |text| server_url(text).map(|parsed| parsed.url));
-    let path = super::section::join(&section.path, "servers");
-    match section.item("servers") {
-        None => {
-            let message =
-                format!("expected a list, each entry {A_SERVER}, found nothing; the key is required");
-            findings.error(section.place("servers"), &path, message);
-        }
-        Some(Item { node, .. }) if matches!(&node.value, super::raw::Value::List(list) if list.is_empty()) => {
-            findings.error(node.at, &path, "expected at least one server, found none");
-        }
-        // Where a server could not be read, nothing is known about the group.
-        Some(Item { node, .. }) if node.items().len() == servers.len() => {
-            let upgrades = servers.iter().filter(|server| server.scheme.is_websocket()).count();
-            if upgrades == servers.len() {
-                findings.warn(node.at, &path, "no http:// or https:// server: every HTTP request gets 502");
-            } else if upgrades == 0 {
-                findings.warn(node.at, &path, "no ws:// or wss:// server: every WebSocket upgrade gets 502");
-            }
-        }
-        Some(_) => {}
-    }
-    UpstreamGroup { name: Arc::from(name), mode: mode.unwrap_or_default(), servers }
 }
 
 /// Two services cannot have one port; the second would fail to start.

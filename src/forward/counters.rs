@@ -55,6 +55,10 @@ drop_reasons! {
     HandOverFull = "hand_over_full",
     /// The socket's send buffer is full.
     SendBufferFull = "send_buffer_full",
+    /// A client takes its media slower over TCP than it comes.
+    TcpClientSlow = "tcp_client_slow",
+    /// A backend does.
+    TcpBackendSlow = "tcp_backend_slow",
     /// The kernel refused the packet: unreachable, too large.
     SendRefused = "send_refused",
 }

@@ -43,7 +43,12 @@ impl Forwarder {
         let id = registration.session;
         let known = self.tables.known.contains_key(&id);
         if !known && self.tables.known.len() >= self.max_sessions {
-            return self.refuse(now, &registration);
+            return self.refuse(now, &registration, EndReason::TooManySessions);
+        }
+        let named = self.tables.registrations_by_username.get(&client_username(&registration)[..]);
+        if named.is_some_and(|named| named.session != id && named.owner.get().is_some()) {
+            // A running call must not lose its name to whoever registers the same pair.
+            return self.refuse(now, &registration, EndReason::PairInUse);
         }
         let entry = self.tables.known.entry(id).or_insert_with(|| Known {
             registrations: Vec::new(),
@@ -70,9 +75,9 @@ impl Forwarder {
         }
     }
 
-    fn refuse(&mut self, now: Instant, registration: &Registration) {
+    fn refuse(&mut self, now: Instant, registration: &Registration, reason: EndReason) {
         if registration.owner.claim(self.worker) == self.worker {
-            self.report_unclaimed(now, now, registration, EndReason::TooManySessions);
+            self.report_unclaimed(now, now, registration, reason);
         }
     }
 

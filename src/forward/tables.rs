@@ -157,7 +157,12 @@ impl Tables {
 
     /// Forgets one generation's registration.
     pub(super) fn forget_registration(&mut self, old: &Registration) {
-        self.registrations_by_username.remove(&client_username(old)[..]);
+        let username = client_username(old);
+        let named = self.registrations_by_username.get(&username[..]);
+        // A later generation may go by the same name; it stays.
+        if named.is_some_and(|named| named.session == old.session && named.generation == old.generation) {
+            self.registrations_by_username.remove(&username[..]);
+        }
         if let Some(known) = self.known.get_mut(&old.session) {
             known.registrations.retain(|known| known.generation != old.generation);
         }
@@ -167,7 +172,11 @@ impl Tables {
     pub(super) fn remove_known(&mut self, id: SessionId) -> Option<Known> {
         let known = self.known.remove(&id)?;
         for registration in &known.registrations {
-            self.registrations_by_username.remove(&client_username(registration)[..]);
+            let username = client_username(registration);
+            // Two callers of the REST API may have chosen the same pair; the later one has the name.
+            if self.registrations_by_username.get(&username[..]).is_some_and(|named| named.session == id) {
+                self.registrations_by_username.remove(&username[..]);
+            }
         }
         for key in &known.elsewhere {
             self.clients_by_addr.remove(key);

@@ -6,12 +6,15 @@
 
 mod answer;
 mod body;
+mod checks;
 mod coding;
 mod conversation;
 mod dial;
 mod forwarded;
+mod forwarding;
 mod headers;
 mod location;
+mod pools;
 mod proxy;
 mod rest;
 mod server;

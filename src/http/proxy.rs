@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
-    HeaderValue, TRANSFER_ENCODING,
+    HeaderValue, SET_COOKIE, TRANSFER_ENCODING,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -24,15 +24,16 @@ use super::body::{self, Body, ReadError, Received};
 use super::coding;
 use super::conversation::Conversation;
 use super::forwarded::{Arrival, request_id, set_forwarded};
+use super::forwarding::{Forwarded, forward};
 use super::headers::{is_websocket_upgrade, offered_protocols, remove_hop_by_hop};
+use super::pools::{Belongs, Need};
 use super::server::ClientConnection;
 use super::service::{HttpService, ServedRoute};
 use super::session_urls;
-use super::upstream::{self, Outgoing, OutgoingBody};
+use super::upstream::{self, OutgoingBody};
 use super::websocket;
-use crate::config::ServerUrl;
 use crate::dialect::{Carrier, ExchangeId, Head, Message, Side, Verdict};
-use crate::route::{Asked, Choice, Chosen, RequestKind};
+use crate::route::{Asked, Choice, Chosen, RequestKind, session_in_answer};
 
 /// A client has this long to send a body that a dialect reads: 1 MiB on a line of 300 kbit/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -98,10 +99,11 @@ async fn phases(
         Err(fault) => return Err(fault),
     };
     trace.route = Some(route.name.clone());
-    if is_websocket_upgrade(&request) {
-        let server = service.server(route, RequestKind::WebSocket)?;
-        trace.upstream = Some(upstream::name(&server));
-        return websocket::upgrade(service, client, route, chosen, &server, request).await;
+    let kind = if is_websocket_upgrade(&request) { RequestKind::WebSocket } else { RequestKind::Http };
+    let mut need = route.need(chosen.route, kind, request.uri().path(), request.headers());
+    let arrival = &client.arrival;
+    if kind == RequestKind::WebSocket {
+        return websocket::upgrade(service, client, route, chosen, &need, request, &mut trace.upstream).await;
     }
 
     let mut asked = AskedFor {
@@ -119,13 +121,12 @@ async fn phases(
         Decided::SendOn(head, body) => (head, body),
         Decided::Answer(response) => return Ok(response),
     };
-    let pinned = route.conversation.as_deref().and_then(|it| it.pinned(&asked.path, asked.query.as_deref()));
-    let server = pinned.map_or_else(|| service.server(route, RequestKind::Http), Ok)?;
-    trace.upstream = Some(upstream::name(&server));
-    let (head, target) = outgoing_head(service, &client.arrival, route, chosen, &server, head);
-    (asked.target, asked.origin) = (target.clone(), session_urls::origin(&head.headers));
-    let response = service.upstreams.send(&server, &target, Outgoing { head, body }).await?;
-    returning(service, route, &asked, &server, response).await
+    need.server = route.conversation.as_deref().and_then(|it| it.pinned(&asked.path, asked.query.as_deref()));
+    let head = outgoing_head(service, arrival, route, head);
+    asked.origin = session_urls::origin(&head.headers);
+    let forwarded = forward(service, arrival, chosen, &need, head, body, &mut trace.upstream).await?;
+    asked.target.clone_from(&forwarded.target);
+    returning(service, route, &asked, &need, forwarded).await
 }
 
 /// The request as the client sent it, for the response's turn.
@@ -175,11 +176,19 @@ fn find_route<'a>(
     let asked = Asked { host, path: request.uri().path(), ws_protocols: &protocols };
     match service.table.choose(&asked) {
         Choice::Misdirected => Err(Fault::Misdirected),
-        Choice::Unrouted => Err(Fault::Unrouted),
+        Choice::Unrouted => stay(service, request).ok_or(Fault::Unrouted),
         Choice::Routed(chosen) => {
             service.route(chosen.route).map(|route| (chosen, route)).ok_or(Fault::Unrouted)
         }
     }
+}
+
+/// The route that the client's live sticky session used last.
+fn stay<'a>(service: &'a HttpService, request: &Request<Received>) -> Option<(Chosen, &'a ServedRoute)> {
+    let key = Belongs::of(request.headers()).key?;
+    let route = service.pools.last_route(key)?;
+    let chosen = service.table.stay(route, request.uri().path())?;
+    Some((chosen, service.route(route)?))
 }
 
 enum Decided {
@@ -235,16 +244,13 @@ pub(super) async fn read_request(incoming: &mut Received, limit: usize) -> Resul
     }
 }
 
-/// The head as the upstream gets it, and the target to ask for.
+/// The head as the upstream gets it, but for the target, which depends on the server.
 pub(super) fn outgoing_head(
     service: &HttpService,
     arrival: &Arrival,
     route: &ServedRoute,
-    chosen: Chosen,
-    server: &ServerUrl,
     mut head: Parts,
-) -> (Parts, String) {
-    let target = service.table.target(chosen, server, head.uri.path(), head.uri.query());
+) -> Parts {
     let headers = &mut head.headers;
     if let Some(authority) = head.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -264,7 +270,7 @@ pub(super) fn outgoing_head(
     set_forwarded(headers, arrival, &service.trusted_proxies, || request_id(rand::random()));
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    (head, target)
+    head
 }
 
 /// Lets the route's dialect decide over the response, where it wants to, and gives it to the client.
@@ -272,15 +278,18 @@ async fn returning(
     service: &HttpService,
     route: &ServedRoute,
     asked: &AskedFor,
-    server: &ServerUrl,
-    response: Response<Incoming>,
+    need: &Need<'_>,
+    forwarded: Forwarded,
 ) -> Result<Response<Body>, Fault> {
+    let Forwarded { response, server, home, cookie, .. } = forwarded;
+    let server = &server;
     let upstream_fault = |reason: String| Fault::Upstream { server: upstream::name(server), reason };
     let (mut head, mut incoming) = response.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(upstream_fault("switched protocols without being asked".to_owned()));
     }
     remove_hop_by_hop(&mut head.headers);
+    head.headers.extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
     head.version = Version::HTTP_11;
     let found_at = session_urls::of_edge(service, route, asked, server, &mut head);
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -317,6 +326,12 @@ async fn returning(
         }
         None => sent,
     };
+    if route.pins_janus
+        && let Some(home) = home
+        && let Some(id) = session_in_answer(need.belongs.janus_session, &plain)
+    {
+        service.pools.learn_janus(home, id);
+    }
     let about = session_urls::response_head(asked, server, head.status, &head.headers, found_at.as_deref());
     match speak(conversation, Side::Backend, asked, &about, &plain) {
         // A 204 or 304 must not get a length (RFC 9110 §8.6).

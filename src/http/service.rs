@@ -1,22 +1,25 @@
 //! One HTTP service as configured: its routes, their dialects and upstreams. Holds state, decides nothing about single
 //! requests; `proxy` does.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::header::HeaderMap;
 use tokio::sync::watch;
 
-use super::answer::Fault;
+use super::checks;
 use super::conversation::Conversation;
+use super::pools::{Belongs, Need, Pools};
 use super::rest::{CountriesError, Registrar, Resource, Rest};
 use super::server::Phase;
 use super::upstream::Upstreams;
 use super::upstream_tls::UpstreamTlsError;
 use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, UpstreamGroup};
 use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, ExchangeId, Settings};
-use crate::route::{Balancer, RequestKind, RouteTable};
+use crate::route::{RequestKind, RouteTable, session_in_path};
 use crate::session::registration::{EndReason, Mode, SessionId, SessionSink};
 
 /// How often dialects forget what is too old.
@@ -27,6 +30,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub struct HttpService {
     pub(super) table: RouteTable,
     pub(super) upstreams: Upstreams,
+    pub(super) pools: Pools,
     pub(super) trusted_proxies: Vec<IpNet>,
     /// Largest body a dialect reads, bytes.
     pub(super) body_limit: usize,
@@ -34,7 +38,6 @@ pub struct HttpService {
     pub(super) message_limit: usize,
     rest: Option<Rest>,
     routes: Vec<ServedRoute>,
-    groups: Vec<Group>,
     next_connection: AtomicU64,
     next_exchange: AtomicU64,
 }
@@ -44,14 +47,9 @@ pub struct HttpService {
 pub(super) struct ServedRoute {
     pub(super) name: Arc<str>,
     pub(super) conversation: Option<Arc<Conversation>>,
-    upstream: RouteUpstream,
-}
-
-#[derive(Debug)]
-struct Group {
-    name: Arc<str>,
-    servers: Vec<ServerUrl>,
-    balancer: Mutex<Balancer>,
+    pub(super) upstream: RouteUpstream,
+    /// Whether Janus sessions must find the server of a group that has them.
+    pub(super) pins_janus: bool,
 }
 
 /// Why a service cannot be built.
@@ -96,20 +94,19 @@ impl HttpService {
     ) -> Result<Self, ServiceError> {
         let build = |route| ServedRoute::new(route, upstreams, edge_candidates, sink, dialects);
         let routes = config.routes.iter().map(build).collect::<Result<_, _>>()?;
-        let single = config.routes.iter().filter_map(|route| match &route.upstream {
-            RouteUpstream::Server(server) => Some(server),
-            RouteUpstream::Group(_) => None,
+        let servers = config.routes.iter().flat_map(|route| match &route.upstream {
+            RouteUpstream::Server(server) => std::slice::from_ref(server),
+            RouteUpstream::Group(group) => upstreams.get(*group).map_or(&[][..], |group| &group.servers),
         });
-        let servers = single.chain(upstreams.iter().flat_map(|group| &group.servers));
         Ok(HttpService {
             table: RouteTable::new(config),
             upstreams: Upstreams::new(&config.upstream, servers)?,
+            pools: Pools::new(upstreams),
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,
             rest: None,
             routes,
-            groups: upstreams.iter().map(Group::new).collect(),
             next_connection: AtomicU64::new(1),
             next_exchange: AtomicU64::new(1),
         })
@@ -135,19 +132,33 @@ impl HttpService {
         }
     }
 
-    /// Lets the dialects forget what is too old, every few seconds, until the service stops.
+    /// What goes on beside the requests until the service stops: dialects and stickiness forget what is too old, servers of
+    /// groups are checked.
     pub async fn sweep(&self, mut phase: watch::Receiver<Phase>) {
-        let stopped = phase.wait_for(|phase| *phase == Phase::Stopping);
-        tokio::pin!(stopped);
+        let beside = async { tokio::join!(self.forget(), checks::check_all(self, self.used_groups())) };
+        tokio::select! {
+            _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {}
+            _ = beside => {}
+        }
+    }
+
+    async fn forget(&self) {
         loop {
-            tokio::select! {
-                _ = &mut stopped => return,
-                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
-            }
+            tokio::time::sleep(SWEEP_INTERVAL).await;
             for conversation in self.conversations() {
                 conversation.sweep();
             }
+            self.pools.sweep();
         }
+    }
+
+    /// The groups that routes of this service go to.
+    fn used_groups(&self) -> impl Iterator<Item = usize> {
+        let groups = self.routes.iter().filter_map(|route| match route.upstream {
+            RouteUpstream::Group(group) => Some(group),
+            RouteUpstream::Server(_) => None,
+        });
+        groups.collect::<BTreeSet<_>>().into_iter()
     }
 
     /// The REST API, and what of it `path` names.
@@ -157,25 +168,6 @@ impl HttpService {
 
     pub(super) fn route(&self, index: usize) -> Option<&ServedRoute> {
         self.routes.get(index)
-    }
-
-    /// The server that takes the next request of `kind` on `route`.
-    pub(super) fn server(&self, route: &ServedRoute, kind: RequestKind) -> Result<ServerUrl, Fault> {
-        let group = match &route.upstream {
-            RouteUpstream::Server(server) => return Ok(server.clone()),
-            RouteUpstream::Group(index) => self.groups.get(*index),
-        };
-        let chosen = group.and_then(|group| {
-            let mut balancer = group.balancer.lock().unwrap_or_else(PoisonError::into_inner);
-            balancer.choose(kind, rand::random()).cloned()
-        });
-        chosen.ok_or_else(|| Fault::NoServer {
-            group: group.map_or_else(String::new, |group| group.name.to_string()),
-            kind: match kind {
-                RequestKind::Http => "HTTP requests",
-                RequestKind::WebSocket => "WebSockets",
-            },
-        })
     }
 
     pub(super) fn next_connection(&self) -> ConnectionId {
@@ -190,7 +182,7 @@ impl HttpService {
     pub(super) fn servers<'a>(&'a self, route: &'a ServedRoute) -> &'a [ServerUrl] {
         match &route.upstream {
             RouteUpstream::Server(server) => std::slice::from_ref(server),
-            RouteUpstream::Group(index) => self.groups.get(*index).map_or(&[], |group| &group.servers),
+            RouteUpstream::Group(index) => self.pools.get(*index).map_or(&[], |pool| &pool.servers),
         }
     }
 
@@ -200,6 +192,16 @@ impl HttpService {
 }
 
 impl ServedRoute {
+    /// What a request on this route, the `index`-th, needs.
+    pub(super) fn need(&self, index: usize, kind: RequestKind, path: &str, headers: &HeaderMap) -> Need<'_> {
+        let mut belongs = match self.upstream {
+            RouteUpstream::Group(_) => Belongs::of(headers),
+            RouteUpstream::Server(_) => Belongs::default(),
+        };
+        belongs.janus_session = self.pins_janus.then(|| session_in_path(path)).flatten();
+        Need { route: index, upstream: &self.upstream, kind, belongs, server: None }
+    }
+
     fn new(
         route: &config::Route,
         groups: &[UpstreamGroup],
@@ -215,17 +217,13 @@ impl ServedRoute {
         let dialect =
             route.dialect.as_ref().and_then(|kind| dialects(kind, settings(route, edge_candidates)));
         let conversation = dialect.map(|dialect| Arc::new(Conversation::new(dialect, sink.clone())));
-        Ok(ServedRoute { name: route.name.clone(), conversation, upstream: route.upstream.clone() })
-    }
-}
-
-impl Group {
-    fn new(group: &UpstreamGroup) -> Self {
-        Group {
-            name: group.name.clone(),
-            servers: group.servers.clone(),
-            balancer: Mutex::new(Balancer::new(group)),
-        }
+        Ok(ServedRoute {
+            name: route.name.clone(),
+            conversation,
+            upstream: route.upstream.clone(),
+            pins_janus: route.dialect == Some(DialectKind::Janus)
+                && matches!(route.upstream, RouteUpstream::Group(_)),
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{timeout, timeout_at};
+use tower_service::Service;
 use tracing::{info, warn};
 
 use super::answer::Fault;
@@ -28,6 +29,7 @@ use crate::config::{Scheme, ServerUrl, UpstreamTuning};
 #[derive(Debug)]
 pub(super) struct Upstreams {
     client: Client<Dial, Body>,
+    dial: Dial,
     dial_timeout: Duration,
     response_header_timeout: Duration,
     /// Whether a server failed the last time, by host and port.
@@ -56,13 +58,15 @@ impl Upstreams {
         let servers: Vec<&ServerUrl> = servers.collect();
         let needs_tls = servers.iter().any(|server| matches!(server.scheme, Scheme::Https | Scheme::Wss));
         let tls = needs_tls.then(|| UpstreamTls::new(tuning)).transpose()?;
+        let dial = Dial::new(tuning, tls);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(tuning.idle_timeout)
             .pool_max_idle_per_host(tuning.max_idle)
-            .build(Dial::new(tuning, tls));
+            .build(dial.clone());
         Ok(Upstreams {
             client,
+            dial,
             dial_timeout: tuning.dial_timeout,
             response_header_timeout: tuning.response_header_timeout,
             down: servers
@@ -86,10 +90,10 @@ impl Upstreams {
         server: &ServerUrl,
         target: &str,
         outgoing: Outgoing,
-    ) -> Result<Response<Incoming>, Fault> {
-        let uri = uri(server, target)?;
+    ) -> Result<Response<Incoming>, Failure> {
+        let uri = uri(server, target).ok_or(Failure::NoTarget)?;
         let Outgoing { head, body } = outgoing;
-        let result = match body {
+        match body {
             OutgoingBody::Whole(bytes) if is_idempotent(&head.method) => {
                 match self.attempt(&uri, head.clone(), whole(bytes.clone())).await {
                     Err(Failure::Stale) => self.attempt(&uri, head, whole(bytes)).await,
@@ -98,9 +102,24 @@ impl Upstreams {
             }
             OutgoingBody::Whole(bytes) => self.attempt(&uri, head, whole(bytes)).await,
             OutgoingBody::Streamed(body) => self.attempt(&uri, head, body).await,
-        };
-        self.note(server, &result);
-        result.map_err(|failure| failure.into_fault(server, self))
+        }
+    }
+
+    /// Whether `server` takes a connection; with a path also whether it answers `GET` with success.
+    pub(super) async fn check(&self, server: &ServerUrl, path: Option<&str>) -> Result<(), String> {
+        let uri = uri(server, path.unwrap_or("/")).ok_or_else(|| "check: not a path".to_owned())?;
+        if path.is_none() {
+            let dialled = self.dial.clone().call(uri).await;
+            return dialled.map(drop).map_err(|error| format!("check: {}", innermost(&error)));
+        }
+        let mut request = Request::new(whole(Bytes::new()));
+        *request.uri_mut() = uri;
+        let response = self.client.request(request).await;
+        let status = response.map_err(|error| format!("check: {}", innermost(&error)))?.status();
+        match status.is_success() || status.is_redirection() {
+            true => Ok(()),
+            false => Err(format!("check: answered {}", status.as_u16())),
+        }
     }
 
     async fn attempt(
@@ -153,16 +172,26 @@ impl Upstreams {
     }
 
     /// Logs when a server goes down and when it comes back, once each.
-    fn note(&self, server: &ServerUrl, result: &Result<Response<Incoming>, Failure>) {
+    pub(super) fn note(&self, server: &ServerUrl, failure: Option<&Failure>) {
         let Some(down) = self.down.get(&(server.host.clone(), server.port)) else { return };
-        match result {
-            Ok(_) if down.swap(false, Ordering::Relaxed) => {
+        match failure {
+            None if down.swap(false, Ordering::Relaxed) => {
                 info!(upstream = name(server), "upstream answers again");
             }
-            Err(failure) if failure.is_upstreams() && !down.swap(true, Ordering::Relaxed) => {
+            Some(failure) if failure.is_upstreams() && !down.swap(true, Ordering::Relaxed) => {
                 warn!(upstream = name(server), reason = failure.reason(self), "upstream is down");
             }
             _ => {}
+        }
+    }
+}
+
+impl OutgoingBody {
+    /// The same body once more, where it is all there.
+    pub(super) fn copy(&self) -> Option<OutgoingBody> {
+        match self {
+            OutgoingBody::Whole(bytes) => Some(OutgoingBody::Whole(bytes.clone())),
+            OutgoingBody::Streamed(_) => None,
         }
     }
 }
@@ -177,7 +206,8 @@ pub(super) fn name(server: &ServerUrl) -> String {
 }
 
 /// What went wrong between the edge and an upstream.
-enum Failure {
+#[derive(Debug)]
+pub(super) enum Failure {
     Dial(String),
     DialSlow,
     HeaderSlow,
@@ -187,6 +217,8 @@ enum Failure {
     Broken(String),
     /// The client's body ended before its end.
     ClientCut,
+    /// What would be asked for cannot be written as a request.
+    NoTarget,
 }
 
 impl Failure {
@@ -207,11 +239,18 @@ impl Failure {
         }
     }
 
-    fn is_upstreams(&self) -> bool {
-        !matches!(self, Failure::ClientCut)
+    /// Whether the upstream is at fault.
+    pub(super) fn is_upstreams(&self) -> bool {
+        !matches!(self, Failure::ClientCut | Failure::NoTarget)
     }
 
-    fn reason(&self, upstreams: &Upstreams) -> String {
+    /// Whether no server has seen anything of the request.
+    pub(super) fn reached_nobody(&self) -> bool {
+        matches!(self, Failure::Dial(_) | Failure::DialSlow)
+    }
+
+    /// One sentence without the server's name.
+    pub(super) fn reason(&self, upstreams: &Upstreams) -> String {
         match self {
             Failure::Dial(reason) | Failure::Broken(reason) => reason.clone(),
             Failure::DialSlow => format!("no connection within {:?}", upstreams.dial_timeout),
@@ -220,13 +259,16 @@ impl Failure {
             }
             Failure::Stale => "closed the connection before it answered".to_owned(),
             Failure::ClientCut => "request body broke off".to_owned(),
+            Failure::NoTarget => "no request can be built".to_owned(),
         }
     }
 
-    fn into_fault(self, server: &ServerUrl, upstreams: &Upstreams) -> Fault {
+    /// What the client is told.
+    pub(super) fn into_fault(self, server: &ServerUrl, upstreams: &Upstreams) -> Fault {
         let server = name(server);
         match self {
             Failure::ClientCut => Fault::RequestCut,
+            Failure::NoTarget => Fault::Internal(server),
             Failure::HeaderSlow => Fault::UpstreamSlow { server, limit: upstreams.response_header_timeout },
             other => Fault::Upstream { server, reason: other.reason(upstreams) },
         }
@@ -243,8 +285,8 @@ fn is_reset(error: &io::Error) -> bool {
 }
 
 /// The text of the error at the bottom, without the operating system's number where it is one of its errors.
-fn innermost(error: &ClientError) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
@@ -261,12 +303,11 @@ fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-fn uri(server: &ServerUrl, target: &str) -> Result<Uri, Fault> {
+fn uri(server: &ServerUrl, target: &str) -> Option<Uri> {
     let scheme = match server.scheme {
         Scheme::Http | Scheme::Ws => "http",
         Scheme::Https | Scheme::Wss => "https",
     };
     let authority = name(server);
-    let uri = Uri::builder().scheme(scheme).authority(authority.as_str()).path_and_query(target).build();
-    uri.map_err(|_| Fault::Internal(authority))
+    Uri::builder().scheme(scheme).authority(authority.as_str()).path_and_query(target).build().ok()
 }

@@ -1,16 +1,19 @@
 //! \[shell\] The packet side's sockets and threads: one worker per core, each with its own `SO_REUSEPORT` socket per
-//! listener, its own backend-facing sockets and its own [`Forwarder`](crate::forward::Forwarder).
+//! listener, its own backend-facing sockets and its own [`Forwarder`](crate::forward::Forwarder). And the TCP ports, in
+//! [`tcp`], whose packets go the same way.
 //!
 //! Nothing is decided here; see [`crate::forward`]. Workers share no data: commands, and packets that arrived at the
 //! wrong worker, travel through their inboxes.
 
 mod batch;
 mod socket;
+pub mod tcp;
 mod worker;
+mod worker_streams;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
@@ -20,11 +23,14 @@ use tracing::error;
 use crate::config::Media;
 use crate::forward::Counters;
 use crate::session::registration::{Command, SessionEvent, SessionSink};
+use tcp::{FromStream, StreamDoor};
 use worker::{HandedOver, Worker};
 
 /// Packets that may wait for another worker. They are the exception (a client that roams, or that has several
 /// addresses); more than this is a flood.
 const HAND_OVER_QUEUE: usize = 1024;
+/// Packets from TCP connections that may wait for a worker; beyond this the connections wait.
+const STREAM_QUEUE: usize = 1024;
 
 /// Why the packet side did not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +59,7 @@ enum ToWorker {
 struct Inbox {
     commands: mpsc::Sender<ToWorker>,
     packets: mpsc::SyncSender<HandedOver>,
+    streams: mpsc::SyncSender<FromStream>,
     waker: mio::Waker,
     published: Published,
 }
@@ -70,13 +77,18 @@ struct Published {
 pub struct PacketSide {
     inboxes: Arc<[Inbox]>,
     addresses: Arc<[SocketAddr]>,
+    udp_listeners: usize,
+    next_worker: Arc<AtomicU32>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 impl PacketSide {
-    /// Binds every listener once per worker and starts the workers. `events` gets what happens to sessions.
+    /// Binds every listener once per worker and starts the workers. `stream_listeners` are the addresses of TCP ports
+    /// that carry ICE; see [`PacketSide::stream_door`]. `events` gets what happens to sessions. Backends are dialled over
+    /// TCP in the tokio runtime that this is called in.
     pub fn start(
         listeners: &[SocketAddr],
+        stream_listeners: &[SocketAddr],
         media: &Media,
         max_sessions: usize,
         events: UnboundedSender<SessionEvent>,
@@ -95,24 +107,31 @@ impl PacketSide {
             }
             addresses.push(chosen);
         }
+        addresses.extend_from_slice(stream_listeners);
+        let runtime = tokio::runtime::Handle::try_current().ok();
         let mut inboxes = Vec::new();
         let mut receivers = Vec::new();
         for _ in 0..workers {
             let poll = mio::Poll::new()?;
             let (commands, command_queue) = mpsc::channel();
             let (packets, packet_queue) = mpsc::sync_channel(HAND_OVER_QUEUE);
+            let (streams, stream_queue) = mpsc::sync_channel(STREAM_QUEUE);
             let waker = mio::Waker::new(poll.registry(), worker::WAKE)?;
-            inboxes.push(Inbox { commands, packets, waker, published: Published::default() });
-            receivers.push((poll, command_queue, packet_queue));
+            inboxes.push(Inbox { commands, packets, streams, waker, published: Published::default() });
+            receivers.push((poll, command_queue, packet_queue, stream_queue));
         }
         let inboxes: Arc<[Inbox]> = inboxes.into();
         let mut threads = Vec::new();
-        for (number, (sockets, (poll, commands, packets))) in sockets.into_iter().zip(receivers).enumerate() {
+        for (number, (sockets, (poll, commands, packets, streams))) in
+            sockets.into_iter().zip(receivers).enumerate()
+        {
             let setup = worker::Setup {
                 number: number as u32,
                 poll,
                 commands,
                 packets,
+                streams,
+                runtime: runtime.clone(),
                 inboxes: inboxes.clone(),
                 listeners: sockets,
                 addresses: addresses.clone(),
@@ -122,10 +141,25 @@ impl PacketSide {
             };
             threads.push(spawn(number, Worker::new(setup)?)?);
         }
-        Ok(PacketSide { inboxes, addresses: addresses.into(), threads: Arc::new(Mutex::new(threads)) })
+        Ok(PacketSide {
+            inboxes,
+            addresses: addresses.into(),
+            udp_listeners: listeners.len(),
+            next_worker: Arc::default(),
+            threads: Arc::new(Mutex::new(threads)),
+        })
     }
 
-    /// Where the listeners listen, in the order they were given.
+    /// Where the connections of the stream listener with this index meet the workers.
+    pub fn stream_door(&self, index: usize) -> StreamDoor {
+        StreamDoor {
+            inboxes: self.inboxes.clone(),
+            listener: (self.udp_listeners + index) as u16,
+            next_worker: self.next_worker.clone(),
+        }
+    }
+
+    /// Where the listeners listen, in the order they were given, those for streams last.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }

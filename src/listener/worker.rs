@@ -1,4 +1,5 @@
-//! One worker: waits, receives a batch, lets the forwarder decide, sends a batch.
+//! One worker: waits, receives a batch, lets the forwarder decide, sends a batch. What comes and goes by TCP is in
+//! `worker_streams`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,6 +15,8 @@ use tracing::{trace, warn};
 
 use super::batch::{BATCH, Datagram, Outgoing, REPLIES, Receiver, Sender};
 use super::socket::Socket;
+use super::tcp::FromStream;
+use super::worker_streams::{BackendEnd, Streams};
 use super::{Inbox, ToWorker};
 use crate::config::Media;
 use crate::forward::{
@@ -41,6 +44,8 @@ pub(super) struct Setup {
     pub(super) poll: Poll,
     pub(super) commands: mpsc::Receiver<ToWorker>,
     pub(super) packets: mpsc::Receiver<HandedOver>,
+    pub(super) streams: mpsc::Receiver<FromStream>,
+    pub(super) runtime: Option<tokio::runtime::Handle>,
     pub(super) inboxes: Arc<[Inbox]>,
     pub(super) listeners: Vec<Socket>,
     pub(super) addresses: Vec<SocketAddr>,
@@ -50,18 +55,19 @@ pub(super) struct Setup {
 }
 
 pub(super) struct Worker {
-    number: u32,
+    pub(super) number: u32,
     poll: Poll,
     commands: mpsc::Receiver<ToWorker>,
     packets: mpsc::Receiver<HandedOver>,
-    inboxes: Arc<[Inbox]>,
+    pub(super) streams: Streams,
+    pub(super) inboxes: Arc<[Inbox]>,
     listeners: Vec<Socket>,
     /// By index; a closed one leaves a gap that the forwarder fills again.
-    backends: Vec<Option<Socket>>,
+    backends: Vec<Option<BackendEnd>>,
     media: Media,
     events: UnboundedSender<SessionEvent>,
-    forwarder: Forwarder,
-    receiver: Receiver,
+    pub(super) forwarder: Forwarder,
+    pub(super) receiver: Receiver,
     sender: Sender,
     /// What waits to be sent, per socket, in order.
     listener_queues: Vec<Vec<Outgoing>>,
@@ -72,7 +78,7 @@ pub(super) struct Worker {
     replies: usize,
     published: Instant,
     /// Something was counted since.
-    unpublished: bool,
+    pub(super) unpublished: bool,
     stopping: bool,
 }
 
@@ -82,6 +88,7 @@ impl Worker {
             setup.poll.registry().register(&mut SourceFd(&socket.fd()), Token(index), Interest::READABLE)?;
         }
         let now = Instant::now();
+        let listener_queues = setup.addresses.iter().map(|_| Vec::new()).collect();
         let forwarder = Forwarder::new(forward::Setup {
             worker: setup.number,
             listeners: setup.addresses,
@@ -94,8 +101,9 @@ impl Worker {
             poll: setup.poll,
             commands: setup.commands,
             packets: setup.packets,
+            streams: Streams::new(setup.streams, setup.runtime),
             inboxes: setup.inboxes,
-            listener_queues: setup.listeners.iter().map(|_| Vec::new()).collect(),
+            listener_queues,
             ready: (0..setup.listeners.len()).map(|index| Via::Listener(index as u16)).collect(),
             listeners: setup.listeners,
             backends: Vec::new(),
@@ -128,6 +136,7 @@ impl Worker {
             }
             let now = Instant::now();
             self.read_packets(now);
+            self.read_streams(now)?;
             self.unpublished |= self.forwarder.next_timeout().is_some_and(|at| at <= now);
             self.forwarder.handle_timeout(now);
             self.carry_out_effects(now)?;
@@ -144,7 +153,7 @@ impl Worker {
         let publish = self.unpublished.then_some(self.published + PUBLISH_EVERY);
         let wake_at = [self.forwarder.next_timeout(), publish].into_iter().flatten().min();
         let timeout = match wake_at {
-            _ if !self.ready.is_empty() => Some(Duration::ZERO),
+            _ if !self.ready.is_empty() || self.streams.has_more => Some(Duration::ZERO),
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => None,
         };
@@ -219,16 +228,23 @@ impl Worker {
             self.flush();
         }
         let (bytes, reply) = self.receiver.packet_and_reply(segment, self.replies);
-        let (offset, len) = segment;
         match self.forwarder.handle(now, received, bytes, reply) {
+            Verdict::HandOver { worker } => self.hand_over(worker, received, segment),
+            verdict => self.carry_out(verdict, received, segment),
+        }
+    }
+
+    /// Everything that a verdict may say but handing over.
+    pub(super) fn carry_out(&mut self, verdict: Verdict, received: Received, segment: (usize, usize)) {
+        let (offset, len) = segment;
+        match verdict {
             Verdict::Forward(to) => self.queue(to, offset, len),
             Verdict::Reply { len, to } => {
                 let offset = Receiver::reply_offset(self.replies);
                 self.replies += 1;
                 self.queue(to, offset, len);
             }
-            Verdict::HandOver { worker } => self.hand_over(worker, received, segment),
-            Verdict::Consumed => {}
+            Verdict::Consumed | Verdict::HandOver { .. } => {}
             Verdict::Drop(reason) => {
                 trace!(worker = self.number, from = %received.from, len, reason = reason.label(), "dropped");
             }
@@ -247,7 +263,7 @@ impl Worker {
         queue.push(Outgoing { to: to.to, local: to.local, offset, len });
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         self.replies = 0;
         while let Some(via) = self.dirty.pop() {
             let (queue, socket) = match via {
@@ -256,11 +272,15 @@ impl Worker {
                 }
                 Via::Backend(i) => (
                     &mut self.backend_queues[usize::from(i)],
-                    self.backends.get_mut(usize::from(i)).and_then(Option::as_mut),
+                    self.backends
+                        .get_mut(usize::from(i))
+                        .and_then(Option::as_mut)
+                        .and_then(BackendEnd::udp_mut),
                 ),
             };
             let Some(socket) = socket else {
-                queue.clear();
+                let waiting = std::mem::take(queue);
+                self.send_by_stream(via, &waiting);
                 continue;
             };
             let sent = self.sender.send(socket.fd(), &self.receiver, queue, socket.offload);
@@ -285,7 +305,7 @@ impl Worker {
         }
     }
 
-    fn read_commands(&mut self, now: Instant) {
+    pub(super) fn read_commands(&mut self, now: Instant) {
         while let Ok(message) = self.commands.try_recv() {
             match message {
                 ToWorker::Command(command) => {
@@ -324,7 +344,7 @@ impl Worker {
         Ok(())
     }
 
-    fn open_sockets(&mut self, now: Instant) -> io::Result<()> {
+    pub(super) fn open_sockets(&mut self, now: Instant) -> io::Result<()> {
         while let Some(request) = self.forwarder.poll_socket_request() {
             self.open_backend(now, request)?;
         }
@@ -332,8 +352,8 @@ impl Worker {
     }
 
     fn open_backend(&mut self, now: Instant, request: SocketRequest) -> io::Result<()> {
-        if request.transport != CandidateTransport::Udp {
-            self.forwarder.socket_failed(now, request);
+        if request.transport == CandidateTransport::TcpPassive {
+            self.dial(now, request);
             return Ok(());
         }
         let mut start = [0; 2];
@@ -349,21 +369,35 @@ impl Worker {
             }
         };
         let fd = socket.fd();
-        let index = usize::from(self.forwarder.socket_opened(now, request, local).index);
+        let index = self.forwarder.socket_opened(now, request, local).index;
+        self.keep_backend(index, BackendEnd::Udp(socket));
+        self.ready.push_back(Via::Backend(index));
+        let token = Token(BACKENDS + usize::from(index));
+        self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
+    }
+
+    pub(super) fn keep_backend(&mut self, index: u16, end: BackendEnd) {
+        let index = usize::from(index);
         if self.backends.len() <= index {
             self.backends.resize_with(index + 1, || None);
             self.backend_queues.resize_with(index + 1, Vec::new);
         }
-        self.backends[index] = Some(socket);
-        self.ready.push_back(Via::Backend(index as u16));
-        self.poll.registry().register(&mut SourceFd(&fd), Token(BACKENDS + index), Interest::READABLE)
+        self.backends[index] = Some(end);
     }
 
-    fn close_backend(&mut self, index: u16) -> io::Result<()> {
-        let Some(socket) = self.backends.get_mut(usize::from(index)).and_then(Option::take) else {
-            return Ok(());
-        };
-        self.poll.registry().deregister(&mut SourceFd(&socket.fd()))
+    pub(super) fn backend(&self, index: u16) -> Option<&BackendEnd> {
+        self.backends.get(usize::from(index))?.as_ref()
+    }
+
+    pub(super) fn close_backend(&mut self, index: u16) -> io::Result<()> {
+        match self.backends.get_mut(usize::from(index)).and_then(Option::take) {
+            Some(BackendEnd::Udp(socket)) => self.poll.registry().deregister(&mut SourceFd(&socket.fd())),
+            Some(BackendEnd::Tcp(link)) => {
+                link.close();
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     fn publish(&mut self, now: Instant) {
@@ -383,7 +417,7 @@ impl Worker {
     fn socket_mut(&mut self, via: Via) -> Option<&mut Socket> {
         match via {
             Via::Listener(index) => self.listeners.get_mut(usize::from(index)),
-            Via::Backend(index) => self.backends.get_mut(usize::from(index)).and_then(Option::as_mut),
+            Via::Backend(index) => self.backends.get_mut(usize::from(index))?.as_mut()?.udp_mut(),
         }
     }
 }

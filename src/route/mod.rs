@@ -1,14 +1,25 @@
 //! \[pure\] Which route a request takes, which server of the route, and what path is asked for there (xrtc.md §2).
 //!
-//! Decides from the request line and headers alone. Never opens a connection, never keeps per-request state, never
-//! draws randomness: the caller brings the random number.
+//! Decides from the request line and headers, from what was remembered of the client, and from what servers showed of
+//! their health. Never opens a connection, never reads a clock, never draws randomness: the caller brings time and numbers.
 
 mod balance;
+#[cfg(test)]
+mod balance_tests;
+mod health;
+mod janus_id;
+mod memory;
 mod rewrite;
+mod sticky;
+#[cfg(test)]
+mod sticky_tests;
 #[cfg(test)]
 mod tests;
 
-pub use balance::{Balancer, RequestKind};
+pub use balance::{Balancer, Machine, Member, RequestKind, Wanted};
+pub use health::{Change, Evidence};
+pub use janus_id::{session_in_answer, session_in_path};
+pub use sticky::{STICKY_NAME, StickyKey, StickyTable};
 
 use crate::config::{Http, PathRule, Route, ServerUrl};
 
@@ -80,6 +91,12 @@ impl RouteTable {
             Some(route) => Choice::Routed(Chosen { route, rule: self.routes[route].longest(asked.path) }),
             None => Choice::Unrouted,
         }
+    }
+
+    /// The choice of a sticky session that was on `route` last, where nothing else matches. `None`: there is no such route.
+    pub fn stay(&self, route: usize, path: &str) -> Option<Chosen> {
+        let rules = self.routes.get(route)?;
+        Some(Chosen { route, rule: rules.longest(path) })
     }
 
     /// Path and query to ask `server` for.

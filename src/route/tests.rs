@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Balance, Optimal, RouteUpstream, Scheme, UpstreamGroup, UpstreamTuning};
+use crate::config::{Optimal, RouteUpstream, Scheme, UpstreamTuning};
 
 #[test]
 fn the_longest_prefix_wins_and_ties_go_by_file_order() {
@@ -103,33 +103,6 @@ fn a_route_chosen_by_host_applies_its_own_longest_path_rule() {
     }
 }
 
-#[test]
-fn round_robin_starts_at_the_first_server_and_counts_each_kind_alone() {
-    let mut balancer = Balancer::new(&group(Balance::RoundRobin));
-    let mut turn = |kind| balancer.choose(kind, 99).map(|server| server.port);
-    assert_eq!(turn(RequestKind::Http), Some(1));
-    assert_eq!(turn(RequestKind::WebSocket), Some(2));
-    assert_eq!(turn(RequestKind::Http), Some(3));
-    assert_eq!(turn(RequestKind::WebSocket), Some(4));
-    assert_eq!(turn(RequestKind::Http), Some(1));
-    assert_eq!(turn(RequestKind::WebSocket), Some(2));
-}
-
-#[test]
-fn random_choice_follows_the_random_number() {
-    let mut balancer = Balancer::new(&group(Balance::Random));
-    for (random, port) in [(0, 1), (1, 3), (2, 1), (u64::MAX, 3)] {
-        assert_eq!(balancer.choose(RequestKind::Http, random).map(|server| server.port), Some(port));
-    }
-}
-
-#[test]
-fn a_group_without_a_fitting_scheme_has_no_server() {
-    let mut only_http = group(Balance::RoundRobin);
-    only_http.servers.retain(|server| server.scheme == Scheme::Http);
-    assert!(Balancer::new(&only_http).choose(RequestKind::WebSocket, 0).is_none());
-}
-
 fn routed(table: &RouteTable, asked: &Asked<'_>) -> Option<usize> {
     match table.choose(asked) {
         Choice::Routed(chosen) => Some(chosen.route),
@@ -177,12 +150,6 @@ fn route(name: &str, hosts: &[&str], protocols: &[&str], paths: &[(&str, Option<
             })
             .collect(),
     }
-}
-
-fn group(mode: Balance) -> UpstreamGroup {
-    let schemes = [(Scheme::Http, 1), (Scheme::Ws, 2), (Scheme::Https, 3), (Scheme::Wss, 4)];
-    let servers = schemes.map(|(scheme, port)| ServerUrl { scheme, port, ..server("", "") });
-    UpstreamGroup { name: Arc::from("pool"), mode, servers: servers.to_vec() }
 }
 
 fn server(path: &str, query: &str) -> ServerUrl {

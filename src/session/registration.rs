@@ -173,6 +173,8 @@ pub enum EndReason {
     Replaced,
     /// `limits.sessions` is reached; the session was never served.
     TooManySessions,
+    /// Its pair of ufrags belongs to another session that has a client.
+    PairInUse,
     /// The edge stops.
     Shutdown,
 }
@@ -190,6 +192,7 @@ impl EndReason {
             EndReason::NeverConnected => "never_connected",
             EndReason::Replaced => "replaced",
             EndReason::TooManySessions => "too_many_sessions",
+            EndReason::PairInUse => "pair_in_use",
             EndReason::Shutdown => "shutdown",
         }
     }

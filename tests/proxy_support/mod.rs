@@ -388,3 +388,46 @@ pub fn scratch(name: &str) -> std::path::PathBuf {
     std::fs::create_dir_all(&directory).unwrap();
     directory
 }
+
+/// A plain route to the first group.
+pub fn in_group(prefix: &str) -> Route {
+    Route { upstream: RouteUpstream::Group(0), ..plain(prefix, ([127, 0, 0, 1], 1).into()) }
+}
+
+/// A group of HTTP servers that answer with their number.
+pub async fn named_group(count: usize) -> (UpstreamGroup, Vec<Upstream>) {
+    servers_of(count, |number, _| Response::new(Full::from(number.to_string()))).await
+}
+
+/// A group of HTTP servers that are told their number.
+pub async fn servers_of(
+    count: usize,
+    answer: fn(usize, Request<Incoming>) -> Response<Full<Bytes>>,
+) -> (UpstreamGroup, Vec<Upstream>) {
+    let mut upstreams = Vec::new();
+    for number in 0..count {
+        upstreams.push(Upstream::start(move |request, _| async move { answer(number, request) }).await);
+    }
+    let servers = upstreams.iter().map(|upstream| server(Scheme::Http, upstream.addr)).collect();
+    let group = UpstreamGroup {
+        name: Arc::from("pool"),
+        mode: xrtc::config::Balance::RoundRobin,
+        servers,
+        health: None,
+    };
+    (group, upstreams)
+}
+
+/// A WebSocket upstream that says `greeting` and waits for the end.
+pub async fn greeting_socket(greeting: String) -> Upstream {
+    Upstream::raw(move |stream, _| {
+        let greeting = greeting.clone();
+        async move {
+            use futures_util::{SinkExt, StreamExt};
+            let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+            socket.send(tokio_tungstenite::tungstenite::Message::text(greeting)).await.unwrap();
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    })
+    .await
+}

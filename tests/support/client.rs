@@ -33,6 +33,11 @@ pub struct Client {
 
 /// Exchanges offer and answer with the Janus, or the edge in front of it, at `addr`, as janus.js does.
 pub async fn negotiate(addr: SocketAddr) -> Negotiated {
+    negotiate_as(Peer::new().await, addr).await
+}
+
+/// The same for a peer that is there already.
+pub async fn negotiate_as(peer: Peer, addr: SocketAddr) -> Negotiated {
     let (http, base) = (Http::new(), format!("http://{addr}/janus"));
     let created = post(&http, &base, json!({"janus": "create", "transaction": "t1"})).await;
     let session = created["data"]["id"].as_u64().unwrap();
@@ -40,7 +45,6 @@ pub async fn negotiate(addr: SocketAddr) -> Negotiated {
     let attached = post(&http, &format!("{base}/{session}"), attach).await;
     let handle = attached["data"]["id"].as_u64().unwrap();
 
-    let peer = Peer::new().await;
     let offer = peer.description(Side::Offerer);
     let message = json!({
         "janus": "message",

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -17,13 +17,28 @@ pub struct Edge {
     pub http: SocketAddr,
 }
 
+/// What a configuration is made of.
+pub struct Ground<'a> {
+    /// A free UDP port.
+    pub udp: SocketAddr,
+    /// A free TCP port, on which something must listen.
+    pub tcp: SocketAddr,
+    /// A directory for files.
+    pub dir: &'a Path,
+}
+
 impl Edge {
     /// An edge with one route to a Janus at `backend`. A port that was free may be taken before the edge has it, so it
     /// tries again.
     pub fn start(backend: SocketAddr) -> Edge {
+        Edge::start_with(|ground| routes(ground.udp, ground.tcp, backend))
+    }
+
+    /// An edge with the configuration that `routes` makes.
+    pub fn start_with(routes: impl Fn(&Ground<'_>) -> String) -> Edge {
         let mut said = String::new();
         for _ in 0..5 {
-            let mut edge = Edge::spawn(backend);
+            let mut edge = Edge::spawn(&routes);
             if edge.listens() {
                 return edge;
             }
@@ -32,11 +47,11 @@ impl Edge {
         panic!("xrtc does not listen:\n{said}");
     }
 
-    fn spawn(backend: SocketAddr) -> Edge {
+    fn spawn(routes: &impl Fn(&Ground<'_>) -> String) -> Edge {
         let (udp, http) = (free_udp(), free_tcp());
         let dir = fresh_dir();
         let config = dir.join("routes.yml");
-        fs::write(&config, routes(udp, http, backend)).unwrap();
+        fs::write(&config, routes(&Ground { udp, tcp: http, dir: &dir })).unwrap();
         let log = File::create(dir.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_xrtc"))
             .arg("run")
@@ -55,6 +70,28 @@ impl Edge {
     /// All that it said so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Memory in use, bytes.
+    pub fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    }
+
+    /// Tells it to end, waits until it has, and returns all that it said.
+    pub fn end(mut self) -> String {
+        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        let start = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.log()
     }
 
     fn listens(&mut self) -> bool {

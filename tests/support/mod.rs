@@ -9,6 +9,7 @@ pub mod edge;
 pub mod http;
 pub mod peer;
 pub mod sdp;
+pub mod stream;
 pub mod tap;
 
 use std::future::Future;

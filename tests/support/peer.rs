@@ -45,7 +45,14 @@ pub enum Side {
 impl Peer {
     pub async fn new() -> Peer {
         let tap = Tap::bind("127.0.0.1:0").await;
-        let mux = UDPMuxDefault::new(UDPMuxParams::new(TapConn(tap.clone())));
+        Peer::over(tap.clone(), TapConn(tap)).await
+    }
+
+    /// A peer that sends and receives by `conn`; the tap sees nothing if that is another way.
+    pub async fn over(tap: Arc<Tap>, conn: impl Conn + Send + Sync + 'static) -> Peer {
+        // `dtls` asks for the process's provider, and both are linked into tests.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mux = UDPMuxDefault::new(UDPMuxParams::new(conn));
         let config = AgentConfig {
             network_types: vec![NetworkType::Udp4],
             udp_network: UDPNetwork::Muxed(mux),

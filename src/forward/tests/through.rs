@@ -203,3 +203,17 @@ fn an_ice_restart_keeps_the_flow_and_takes_the_new_credentials() {
     assert!(w.events.iter().any(|event| matches!(event, SessionEventKind::Ended { .. })));
     assert_eq!((w.open_sockets(), w.forwarder.known_sessions()), (0, 0));
 }
+
+#[test]
+fn a_running_session_does_not_lose_its_pair_to_another_one() {
+    let mut w = World::new();
+    let (registration, _) = connected(&mut w);
+    let mut thief = direct(&w, 2, &[backend_addr(9)]);
+    (thief.edge, thief.client, thief.backend) =
+        (registration.edge.clone(), registration.client.clone(), registration.backend.clone());
+    w.register(thief);
+    assert_eq!(w.ends(), ["pair_in_use"]);
+    assert!(
+        matches!(w.check(&registration, client_addr(1), true), Verdict::Forward(to) if to.to == backend_addr(1))
+    );
+}

@@ -1,8 +1,10 @@
 //! \[pure\] First byte → kind of packet (RFC 7983, with QUIC's place from RFC 9443).
 //!
 //! Decides what a UDP payload claims to be; never whether the claim is true, and never what becomes of it. What a TCP
-//! connection starts with (TLS, HTTP, framed ICE, TURN, ssltcp) will be decided here as well, by a function of its
-//! own, because a stream shows its first bytes piece by piece.
+//! connection starts with (TLS, HTTP, framed ICE, TURN, ssltcp) is decided in [`stream`], because a stream shows its first
+//! bytes piece by piece.
+
+pub mod stream;
 
 use crate::stun;
 

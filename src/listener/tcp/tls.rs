@@ -1,0 +1,141 @@
+//! TLS of one service: the certificate as it stands on disk, followed when it is replaced there.
+//!
+//! A certificate that cannot be used makes TLS connections of its service fail, nothing else; one that worked stays until
+//! what replaces it works.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, ServerConnection};
+use tracing::{info, warn};
+
+use crate::config::TlsFiles;
+
+/// TLS of one service.
+#[derive(Debug)]
+pub struct Tls {
+    certificates: Arc<Certificates>,
+    pub(super) config: Arc<ServerConfig>,
+}
+
+/// What was negotiated on a connection.
+#[derive(Clone, Debug)]
+pub struct TlsSummary {
+    /// Such as `tls13`.
+    pub version: &'static str,
+    /// Such as `TLS13_AES_128_GCM_SHA256`.
+    pub cipher: String,
+}
+
+impl TlsSummary {
+    pub(super) fn new(connection: &ServerConnection) -> Self {
+        let version = match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "tls12",
+            _ => "tls13",
+        };
+        let suite = connection.negotiated_cipher_suite();
+        let cipher = suite.and_then(|suite| suite.suite().as_str()).unwrap_or_default().to_owned();
+        TlsSummary { version, cipher }
+    }
+}
+
+impl Tls {
+    /// Loads the certificate of `service`. A bad one is told in the log.
+    pub fn new(service: Arc<str>, files: TlsFiles) -> Result<Tls, rustls::Error> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let certificates = Arc::new(Certificates {
+            service,
+            files,
+            provider: provider.clone(),
+            current: ArcSwapOption::empty(),
+            stamp: Mutex::new(None),
+        });
+        certificates.renew();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(certificates.clone());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Tls { certificates, config: Arc::new(config) })
+    }
+
+    /// Reads the files again if they changed. Blocks for as long as two small files take.
+    pub fn renew(&self) {
+        self.certificates.renew();
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        self.certificates.current.load().is_some()
+    }
+}
+
+#[derive(Debug)]
+struct Certificates {
+    service: Arc<str>,
+    files: TlsFiles,
+    provider: Arc<CryptoProvider>,
+    current: ArcSwapOption<CertifiedKey>,
+    /// Of the files as they were last read, whatever came of it.
+    stamp: Mutex<Option<Stamp>>,
+}
+
+/// When a file was written, which one it is and how long; `None` where it is not there.
+type Stamp = [Option<(SystemTime, u64, u64)>; 2];
+
+impl Certificates {
+    fn renew(&self) {
+        let stamp = Some([stamp(&self.files.cert), stamp(&self.files.key)]);
+        let mut last = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last == stamp {
+            return;
+        }
+        let is_first = last.is_none();
+        *last = stamp;
+        match self.load() {
+            Ok(key) => {
+                self.current.store(Some(Arc::new(key)));
+                if !is_first {
+                    info!(service = %self.service, file = %self.files.cert.display(), "certificate replaced");
+                }
+            }
+            Err(reason) if self.current.load().is_some() => {
+                warn!(service = %self.service, %reason, "new certificate not usable; the one before stays");
+            }
+            Err(reason) => {
+                warn!(service = %self.service, %reason, "certificate not usable; TLS connections fail, plain ones do not");
+            }
+        }
+    }
+
+    fn load(&self) -> Result<CertifiedKey, String> {
+        let TlsFiles { cert, key } = &self.files;
+        let said = |file: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
+            .and_then(Iterator::collect)
+            .map_err(|error| said(cert, &error))?;
+        if chain.is_empty() {
+            return Err(said(cert, &"expected a PEM certificate, found none"));
+        }
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| said(key, &error))?;
+        CertifiedKey::from_der(chain, private, &self.provider).map_err(|error| said(key, &error))
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.current.load_full()
+    }
+}
+
+fn stamp(file: &Path) -> Option<(SystemTime, u64, u64)> {
+    let meta = std::fs::metadata(file).ok()?;
+    Some((meta.modified().ok()?, meta.ino(), meta.len()))
+}

@@ -1,0 +1,201 @@
+//! ICE over TCP on the shared port: whole sessions of other people's ICE and DTLS, plain, in TLS and in ssltcp.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and shows why")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use support::backend::Backend;
+use support::client::{Client, Negotiated, negotiate_as};
+use support::edge::{Edge, Ground};
+use support::peer::{Peer, media_packet};
+use support::stream::{self, Framed, FramedConn};
+use support::tap::Tap;
+use support::within;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// One TCP port for everything, no UDP.
+fn shared(ground: &Ground<'_>, backend: SocketAddr, more: &str) -> String {
+    stream::write_certificate(ground.dir, "edge");
+    let (tcp, dir) = (ground.tcp, ground.dir.display());
+    format!(
+        r#"services:
+  mux0:
+    proto: tcp
+    enable_http: true
+    net:
+      addr: "{tcp}"
+      enable_ice: true
+      candidate_ips: ["{}"]
+      tls_crt_file: "{dir}/cert.pem"
+      tls_key_file: "{dir}/key.pem"
+    http:
+      routes:
+        janus: {{upstream: "http://{backend}", paths: [/janus]}}
+{more}
+media: {{workers: 2}}
+drain_timeout: 100ms
+"#,
+        tcp.ip()
+    )
+}
+
+/// What the frames are in.
+#[derive(Clone, Copy, Debug)]
+enum In {
+    Plain,
+    Tls,
+    SslTcp,
+}
+
+async fn framed(edge: SocketAddr, within: In, piece: usize) -> Arc<Framed> {
+    let stream = TcpStream::connect(edge).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let local = stream.local_addr().unwrap();
+    match within {
+        In::Plain => Framed::over(stream, local, edge, piece),
+        In::Tls => {
+            let stream = stream::tls(stream, rustls::ALL_VERSIONS).await.unwrap();
+            Framed::over(stream, local, edge, piece)
+        }
+        In::SslTcp => Framed::over(stream::ssltcp(stream, piece).await, local, edge, piece),
+    }
+}
+
+async fn connect(edge: SocketAddr, within: In, piece: usize) -> (Client, Arc<Framed>) {
+    let framed = framed(edge, within, piece).await;
+    let peer = Peer::over(Tap::bind("127.0.0.1:0").await, FramedConn(framed.clone())).await;
+    let negotiated = negotiate_as(peer, edge).await;
+    // The agent knows no TCP; it is told that the candidate is a datagram's.
+    let answer =
+        negotiated.answer.replace(" tcp 1010827775 ", " udp 1010827775 ").replace(" tcptype passive", "");
+    assert_ne!(answer, negotiated.answer, "the answer has a TCP candidate");
+    (Negotiated { answer, ..negotiated }.connect().await, framed)
+}
+
+async fn until(seconds: u64, what: &str, happened: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < Duration::from_secs(seconds), "{what}: not within {seconds} s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_run_over_plain_tcp_over_tls_and_over_ssltcp_on_one_port_in_pieces_of_any_size() {
+    let backend = Backend::start().await;
+    let edge = Edge::start_with(|ground| shared(ground, backend.addr, ""));
+    let mut clients = Vec::new();
+    for within in [In::Plain, In::Tls, In::SslTcp] {
+        for piece in [1, 7, usize::MAX] {
+            let (client, framed) = connect(edge.http, within, piece).await;
+            assert_eq!(client.ping("hello").await, format!("hello via {}", client.handle), "{within:?}");
+            assert_eq!(client.ping_data("secret").await, "echo secret");
+            clients.push((client, framed));
+        }
+    }
+    for (client, _) in &clients {
+        for text in ["again", &"x".repeat(8000)] {
+            assert_eq!(client.ping(text).await, format!("{text} via {}", client.handle));
+        }
+    }
+    let log = edge.end();
+    for (verdict, count) in [("ice_tcp", 3), ("ice_tls", 3), ("ssltcp", 3)] {
+        let line = format!("connections verdict=\"{verdict}\" count={count}");
+        assert!(log.contains(&line), "{line} is not in\n{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_the_only_connection_ends_the_session_at_once() {
+    let backend = Backend::start().await;
+    let edge = Edge::start_with(|ground| shared(ground, backend.addr, ""));
+    let stream = TcpStream::connect(edge.http).await.unwrap();
+    let (near, far) = tokio::io::duplex(1 << 16);
+    // A pipe between agent and connection, so that the test can cut it.
+    let cut = tokio::spawn(async move {
+        let (mut far, mut stream) = (far, stream);
+        let _ = tokio::io::copy_bidirectional(&mut far, &mut stream).await;
+    });
+    let framed = Framed::over(near, "127.0.0.1:40404".parse().unwrap(), edge.http, usize::MAX);
+    let peer = Peer::over(Tap::bind("127.0.0.1:0").await, FramedConn(framed)).await;
+    let negotiated = negotiate_as(peer, edge.http).await;
+    let answer =
+        negotiated.answer.replace(" tcp 1010827775 ", " udp 1010827775 ").replace(" tcptype passive", "");
+    let client = Negotiated { answer, ..negotiated }.connect().await;
+    assert_eq!(client.ping("hello").await, format!("hello via {}", client.handle));
+    assert!(!edge.log().contains(" ended "), "{}", edge.log());
+    cut.abort();
+    until(2, "the end of the session", || edge.log().contains(" ended ")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_holds_up_nobody_and_loses_only_media() {
+    let backend = Backend::start().await;
+    let edge = Edge::start_with(|ground| {
+        let udp = format!(
+            "  udp0: {{proto: udp, net: {{addr: \"{0}\", enable_ice: true, candidate_ips: [\"{1}\"]}}}}",
+            ground.udp,
+            ground.udp.ip()
+        );
+        shared(ground, backend.addr, "").replace("services:\n", &format!("services:\n{udp}\n"))
+    });
+    let (slow, framed) = connect(edge.http, In::Plain, usize::MAX).await;
+    let quick = Client::connect(edge.http).await;
+    assert_eq!(slow.ping("hello").await, format!("hello via {}", slow.handle));
+    framed.read(false);
+    let packet = media_packet(&"x".repeat(1000));
+    let mut slowest = Duration::ZERO;
+    for burst in 0..40 {
+        for _ in 0..500 {
+            framed.inject(&packet);
+        }
+        let start = Instant::now();
+        assert_eq!(quick.ping(&format!("{burst}")).await, format!("{burst} via {}", quick.handle));
+        slowest = slowest.max(start.elapsed());
+    }
+    assert!(slowest < Duration::from_millis(500), "a client over UDP waited {slowest:?}");
+    assert!(edge.memory() < 200 << 20, "{} bytes in use", edge.memory());
+    framed.read(true);
+    // DTLS was not lost meanwhile, and the session goes on.
+    assert_eq!(slow.ping_data("still here").await, "echo still here");
+    let log = edge.end();
+    assert!(log.contains("reason=\"tcp_client_slow\""), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_valid_check_is_closed_in_time_and_garbage_at_once() {
+    let backend = Backend::start().await;
+    let edge = Edge::start_with(|ground| shared(ground, backend.addr, ""));
+    let stranger = include_bytes!("vectors/stun/rfc5769-2.1-request.bin");
+    let frame = [&(stranger.len() as u16).to_be_bytes(), &stranger[..]].concat();
+    let mut valid_frame = TcpStream::connect(edge.http).await.unwrap();
+    valid_frame.write_all(&frame).await.unwrap();
+    let start = Instant::now();
+    let mut garbage = TcpStream::connect(edge.http).await.unwrap();
+    garbage.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await.unwrap();
+    let mut buffer = [0; 16];
+    assert!(matches!(within(2, "the end", garbage.read(&mut buffer)).await, Ok(0) | Err(_)));
+    let mut too_long = TcpStream::connect(edge.http).await.unwrap();
+    too_long.write_all(&frame).await.unwrap();
+    too_long.write_all(&[0xff, 0xff, 1, 2, 3]).await.unwrap();
+    assert!(matches!(within(2, "the end", too_long.read(&mut buffer)).await, Ok(0) | Err(_)));
+    // Further invalid checks buy no time.
+    let read = async {
+        loop {
+            if valid_frame.write_all(&frame).await.is_err() {
+                return;
+            }
+            let silent = tokio::time::timeout(Duration::from_millis(500), valid_frame.read(&mut buffer));
+            if let Ok(Ok(0) | Err(_)) = silent.await {
+                return;
+            }
+        }
+    };
+    within(13, "the end", read).await;
+    assert!(start.elapsed() > Duration::from_secs(9), "closed after {:?}", start.elapsed());
+}
