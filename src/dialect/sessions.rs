@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn the_newest_of_a_name_holds_and_a_name_too_long_is_none() {
         let (mut sessions, now) = (Sessions::<()>::default(), Instant::now());
-        let mut add = |sessions: &mut Sessions<()>, name: &str| {
+        let add = |sessions: &mut Sessions<()>, name: &str| {
             sessions.add(&mut Vec::new(), now, (Some(name), None), (Exchange::default(), ()), 0..0)
         };
         let older = add(&mut sessions, "/s");

@@ -38,3 +38,10 @@ pub(super) fn names_candidate(body: &[u8]) -> bool {
     const NAME: &[u8] = b"candidate:";
     body.windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME))
 }
+
+/// Whether a line of `text` is a candidate; for fuzz bodies.
+pub(super) fn names_candidate_line(text: &[u8]) -> bool {
+    const NAME: &[u8] = b"a=candidate:";
+    let mut lines = text.split(|byte| matches!(byte, b'\r' | b'\n'));
+    lines.any(|line| line.len() >= NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
+}
