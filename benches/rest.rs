@@ -2,7 +2,7 @@
 //! The CPU time is that of the whole process: HTTP, JSON, log lines, and the workers that learn each registration.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for people, which may panic")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

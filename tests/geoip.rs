@@ -69,6 +69,22 @@ fn a_database_that_is_none_keeps_the_service_from_starting() {
 }
 
 #[test]
+fn the_program_says_at_start_which_service_has_the_bad_database() {
+    let dir = std::env::temp_dir().join(format!("xrtc-geoip-start-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("bad.mmdb"), "not a database").unwrap();
+    let config =
+        "services:\n  web: {proto: http, net: {addr: '127.0.0.1:0'}, optimal: geoip, geoip_db: bad.mmdb}\n";
+    std::fs::write(dir.join("r.yml"), config).unwrap();
+    let mut edge = std::process::Command::new(env!("CARGO_BIN_EXE_xrtc"));
+    let output = edge.args(["run", "-c", "r.yml"]).env("NO_COLOR", "1").current_dir(&dir).output().unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("services.web.geoip_db: expected a MaxMind database, found bad.mmdb"), "{said}");
+}
+
+#[test]
 fn without_geoip_the_database_is_not_read() {
     let config = Http { optimal: Optimal::Always, geoip_db: Some("/nowhere".into()), ..http(Vec::new()) };
     let sink: Arc<dyn SessionSink> = Arc::new(Commands::default());

@@ -46,24 +46,6 @@ const NOT_YET: &[NotYet] = &[
         says: "the admin service is not served yet; this service does not listen",
     },
     NotYet {
-        key: "services.*.http.root",
-        protos: HTTP,
-        when: When::Given,
-        says: "static files are not served yet; unrouted requests get 404",
-    },
-    NotYet {
-        key: "services.*.http.flush_interval",
-        protos: HTTP,
-        when: When::Given,
-        says: "no part of a response is ever held back in this version",
-    },
-    NotYet {
-        key: "services.*.http.global_flush_interval",
-        protos: HTTP,
-        when: When::Given,
-        says: "no part of a response is ever held back in this version",
-    },
-    NotYet {
         key: "services.*.http.routes.*.icetcp",
         protos: HTTP,
         when: When::True,

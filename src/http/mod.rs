@@ -10,6 +10,7 @@ mod checks;
 mod coding;
 mod conversation;
 mod dial;
+mod files;
 mod forwarded;
 mod forwarding;
 mod headers;

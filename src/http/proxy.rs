@@ -95,7 +95,10 @@ async fn phases(
     }
     let (chosen, route) = match found {
         Ok(found) => found,
-        Err(Fault::Unrouted) if request.method() == Method::OPTIONS => return Ok(answer::empty()),
+        Err(Fault::Unrouted) => match unrouted(service, &request).await? {
+            Unrouted::Stays(chosen, route) => (chosen, route),
+            Unrouted::Answer(response) => return Ok(response),
+        },
         Err(fault) => return Err(fault),
     };
     trace.route = Some(route.name.clone());
@@ -176,14 +179,39 @@ fn find_route<'a>(
     let asked = Asked { host, path: request.uri().path(), ws_protocols: &protocols };
     match service.table.choose(&asked) {
         Choice::Misdirected => Err(Fault::Misdirected),
-        Choice::Unrouted => stay(service, request).ok_or(Fault::Unrouted),
+        Choice::Unrouted => Err(Fault::Unrouted),
         Choice::Routed(chosen) => {
             service.route(chosen.route).map(|route| (chosen, route)).ok_or(Fault::Unrouted)
         }
     }
 }
 
-/// The route that the client's live sticky session used last.
+/// What becomes of a request that no rule of a route takes.
+enum Unrouted<'a> {
+    /// The client's live sticky session was on this route last.
+    Stays(Chosen, &'a ServedRoute),
+    Answer(Response<Body>),
+}
+
+/// A file that is there comes first: whoever has a page and a route on one port could not reload the page otherwise, once the
+/// route has set its cookie.
+async fn unrouted<'a>(service: &'a HttpService, request: &Request<Received>) -> Result<Unrouted<'a>, Fault> {
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    if !is_websocket_upgrade(request)
+        && let Some(files) = &service.files
+        && let Some(response) = files.answer(method, uri.path(), uri.query(), headers).await
+    {
+        return Ok(Unrouted::Answer(response));
+    }
+    if let Some((chosen, route)) = stay(service, request) {
+        return Ok(Unrouted::Stays(chosen, route));
+    }
+    match *method {
+        Method::OPTIONS => Ok(Unrouted::Answer(answer::empty())),
+        _ => Err(Fault::Unrouted),
+    }
+}
+
 fn stay<'a>(service: &'a HttpService, request: &Request<Received>) -> Option<(Chosen, &'a ServedRoute)> {
     let key = Belongs::of(request.headers()).key?;
     let route = service.pools.last_route(key)?;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::checks;
 use super::conversation::Conversation;
+use super::files::Files;
 use super::pools::{Belongs, Need, Pools};
 use super::rest::{CountriesError, Registrar, Resource, Rest};
 use super::server::Phase;
@@ -31,6 +32,7 @@ pub struct HttpService {
     pub(super) table: RouteTable,
     pub(super) upstreams: Upstreams,
     pub(super) pools: Pools,
+    pub(super) files: Option<Files>,
     pub(super) trusted_proxies: Vec<IpNet>,
     /// Largest body a dialect reads, bytes.
     pub(super) body_limit: usize,
@@ -102,6 +104,7 @@ impl HttpService {
             table: RouteTable::new(config),
             upstreams: Upstreams::new(&config.upstream, servers)?,
             pools: Pools::new(upstreams),
+            files: config.root.clone().map(Files::new),
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,
