@@ -37,7 +37,7 @@ async function runGroup(group) {
   const file = (name) => join(logs, `${slug}-${name}`);
   mkdirSync(logs, { recursive: true });
   const janus = new Janus(run, join(scratch, `${slug}-janus`), file('janus.log'));
-  const edge = straight ? new Straight() : new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite: group.rewrite });
+  const edge = straight ? new Straight() : new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite: group.rewrite, shared: group.shared, pages: pages.edgeUrl });
   const capture = new Program(run, 'edge', ['tcpdump', '-i', 'any', '-s', '256', '-U', '-Z', 'root', '-w', file('edge.pcap')], { log: file('tcpdump.log') });
   const shared = { ...group, run, janus, edge, browsers, pageUrl: pages.url, consoleLog: file('browser.log') };
   try {

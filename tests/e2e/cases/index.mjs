@@ -6,6 +6,7 @@ import { endings } from './endings.mjs';
 import { janusOffers } from './janus_offers.mjs';
 import { long } from './long.mjs';
 import { outages } from './outage.mjs';
+import { tcp } from './tcp.mjs';
 import { videoRooms } from './videoroom.mjs';
 
 const fullTrickle = { full_trickle: true };
@@ -39,6 +40,7 @@ export const groups = [
   { name: 'ice_lite+full_trickle', nat: { ...iceLite, ...fullTrickle }, cases: [...echoTests(), ...videoRooms(['ws']), clientRestart('ws')] },
   { name: 'endings', nat: {}, cases: endings() },
   { name: 'long', nat: {}, cases: long() },
+  { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'no rewriting', nat: {}, rewrite: false, cases: controls() },
 ];

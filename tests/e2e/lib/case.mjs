@@ -21,7 +21,7 @@ export class Case {
 
   // A page with a Janus session.
   async caller({ transport = this.spec.transport } = {}) {
-    const page = await this.group.browsers.open(this.spec.browser ?? 'chromium', this.group.pageUrl, this.group.consoleLog);
+    const page = await this.group.browsers.open(this.spec.browser ?? 'chromium', this.spec.pageThroughEdge ? this.edge.pageUrl : this.group.pageUrl, this.group.consoleLog);
     this.#pages.push(page);
     const caller = new Caller(page, transport);
     await caller.connect(this.edge.servers[transport]);
@@ -58,7 +58,7 @@ export class Case {
     await this.closePages();
     assert.ok(this.janus.running, 'Janus has crashed');
     assert.ok(this.edge.running, 'the edge has crashed');
-    if (!this.edge.straight && !this.spec.control) noWayAround(await this.packets());
+    if (!this.edge.straight && !this.spec.control) noWayAround(await this.packets(), this.edge.ice);
     const leaked = [...this.#secrets].filter((secret) => this.edge.log && readFileSync(this.edge.log, 'utf8').includes(secret));
     assert.equal(leaked.length, 0, 'ICE passwords in the log of the edge');
   }

@@ -1,7 +1,6 @@
 // What must hold in a call: media really arrives, and nothing takes a way around the edge.
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ICE_PORT } from './edge.mjs';
 import { addr } from './namespaces.mjs';
 import { until } from './processes.mjs';
 
@@ -25,16 +24,16 @@ export async function goesThroughEdge(call, caller, name) {
   const { edge, janus } = call;
   const { remote, remoteCandidates, remoteSdp } = await caller.stats(name);
   assert.equal(remote?.address, edge.remoteIp, `${name}: selected remote address of the browser`);
-  assert.equal(remote.protocol, 'udp', `${name}: selected transport of the browser`);
+  assert.equal(remote.protocol, edge.ice.protocol, `${name}: selected transport of the browser`);
   const info = janus.handleInfo(caller.session, caller.handles.get(name));
   const peer = janusPeer(info);
   assert.equal(peer?.ip, edge.backendFacingIp, `${name}: selected remote address of Janus`);
   assert.equal(peer.transport, 'udp', `${name}: selected transport of Janus`);
   if (edge.straight) return;
-  assert.equal(remote.port, ICE_PORT, `${name}: selected remote port of the browser`);
+  assert.equal(remote.port, edge.ice.port, `${name}: selected remote port of the browser`);
   assert.ok(remoteCandidates.length > 0, `${name}: the description for the browser has no candidates`);
   for (const line of remoteCandidates) {
-    assert.ok(line.includes(' udp ') && line.includes(` ${edge.remoteIp} ${ICE_PORT} typ host`), `${name}: the browser was told ${line}`);
+    assert.ok(line.includes(` ${edge.ice.protocol} `) && line.includes(` ${edge.remoteIp} ${edge.ice.port} typ host`), `${name}: the browser was told ${line}`);
   }
   assert.ok(!remoteSdp.includes(addr.janus), `${name}: the address of Janus stands in the SDP for the browser`);
   const seenByJanus = Object.entries(info.sdps ?? {}).find(([key]) => key.endsWith('remote'))?.[1];
@@ -42,15 +41,15 @@ export async function goesThroughEdge(call, caller, name) {
   assert.ok(!seenByJanus.includes(addr.client), `${name}: the address of the client stands in the SDP for Janus`);
   const session = call.session(caller, name);
   const connected = edge.sessions('connected').find((line) => line.session === session);
-  assert.match(connected?.line ?? 'no line', CONNECTED, `${name}: what the edge logs`);
+  assert.match(connected?.line ?? 'no line', connectedBy(edge.ice.port), `${name}: what the edge logs`);
 }
 
-const CONNECTED = new RegExp(`client=${addr.client}:\\d+ > ${addr.edgeFront}:${ICE_PORT} backend=${addr.edgeBack}:\\d+ > ${addr.janus}:\\d+`);
+const connectedBy = (port) => new RegExp(`client=${addr.client}:\\d+ > ${addr.edgeFront}:${port} backend=${addr.edgeBack}:\\d+ > ${addr.janus}:\\d+`);
 
-// `counts`: packets during the case, see counters.mjs.
-export function noWayAround(counts) {
+// `counts`: packets during the case, see counters.mjs. With ICE over TCP no UDP packet leaves the client at all.
+export function noWayAround(counts, { protocol }) {
   assert.ok(counts.janusFromEdge > 0, 'Janus got no packet from the edge');
-  assert.ok(counts.clientToEdgePort > 0, 'the browser sent nothing to the port of the edge');
+  assert.equal(counts.clientToEdgePort > 0, protocol === 'udp', `UDP packets of the browser to the port of the edge: ${counts.clientToEdgePort}`);
   for (const leak of ['janusFromElsewhere', 'janusToClient', 'clientToJanus', 'clientToOtherEdgePort']) {
     assert.equal(counts[leak], 0, `UDP packets ${leak}`);
   }

@@ -1,4 +1,5 @@
 // The program under test, with a generated routes.yml.
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { lines, sessionEvents } from './edge_log.mjs';
@@ -9,22 +10,31 @@ import { Program, until } from './processes.mjs';
 export const HTTP_PORT = 8080;
 // Not 6000: browsers send nothing to a candidate whose port is on the list of bad ports of the fetch standard.
 export const ICE_PORT = 6001;
+// The one TCP port of the groups that have no UDP port: pages, signalling and media, plain and TLS.
+export const SHARED_PORT = 8443;
 export const DIAL_TIMEOUT_MS = 2000;
 
 export class Edge {
   // `rewrite: false` is the negative control: the same proxy, without its duties to the SDP.
-  constructor(run, { binary, routes, log, rewrite = true }) {
-    Object.assign(this, { run, binary, routes, log, rewrite });
+  // `shared`: one TCP port for everything and no UDP port; `pages` is where the pages are, as the edge reaches them.
+  constructor(run, { binary, routes, log, rewrite = true, shared = false, pages }) {
+    Object.assign(this, { run, binary, routes, log, rewrite, shared, pages });
+    this.port = shared ? SHARED_PORT : HTTP_PORT;
+    this.ice = shared ? { protocol: 'tcp', port: SHARED_PORT } : { protocol: 'udp', port: ICE_PORT };
+    const host = `${addr.edgeFront}:${this.port}`;
     this.servers = {
-      rest: `http://${addr.edgeFront}:${HTTP_PORT}/janus`,
-      ws: `ws://${addr.edgeFront}:${HTTP_PORT}/janus`,
+      rest: `http://${host}/janus`,
+      ws: `ws://${host}/janus`,
+      https: `https://${host}/janus`,
+      wss: `wss://${host}/janus`,
     };
+    this.pageUrl = `https://${host}/`;
     this.remoteIp = addr.edgeFront;
     this.backendFacingIp = addr.edgeBack;
   }
 
   async start() {
-    writeFileSync(this.routes, config(this.rewrite ? 'janus' : 'plain'));
+    writeFileSync(this.routes, this.shared ? sharedConfig(this.pages, certificate(this.routes)) : config(this.rewrite ? 'janus' : 'plain'));
     this.program = new Program(this.run, 'edge', [this.binary, 'run', '-c', this.routes], {
       log: this.log,
       env: { XRTC_LOG: process.env.XRTC_LOG ?? 'info,xrtc=debug' },
@@ -50,7 +60,7 @@ export class Edge {
 
   #listens() {
     if (!this.running) throw new Error(`the edge did not start: ${lines(this.log).slice(-3).join(' / ')}`);
-    return canConnect(addr.edgeFront, HTTP_PORT);
+    return canConnect(addr.edgeFront, this.port);
   }
 }
 
@@ -58,6 +68,7 @@ export class Edge {
 export class Straight {
   constructor() {
     this.servers = { rest: `${janus.rest}/janus`, ws: janus.ws };
+    this.ice = { protocol: 'udp' };
     this.remoteIp = addr.janus;
     this.backendFacingIp = addr.client;
     this.running = true;
@@ -93,6 +104,35 @@ services:
     proto: udp
     net: {addr: ":${ICE_PORT}", enable_ice: true, candidate_ips: [${addr.edgeFront}]}
 `;
+}
+
+function sharedConfig(pages, { cert, key }) {
+  return `drain_timeout: 1s
+services:
+  front:
+    proto: tcp
+    enable_http: true
+    net:
+      addr: "${addr.edgeFront}:${SHARED_PORT}"
+      enable_ice: true
+      tls_crt_file: "${cert}"
+      tls_key_file: "${key}"
+    http:
+      routes:
+        janus: {upstream: "http://media", paths: [/janus], protos: [ws@janus-protocol]}
+        pages: {upstream: "${pages}", paths: [/, /janus.js]}
+  media:
+    proto: upstream
+    servers: ["${janus.rest}", "${janus.ws}"]
+`;
+}
+
+// Self-signed, beside the routes.
+function certificate(routes) {
+  const [cert, key] = [`${routes}.cert.pem`, `${routes}.key.pem`];
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
+    '-subj', '/CN=edge', '-addext', `subjectAltName=IP:${addr.edgeFront}`, '-keyout', key, '-out', cert], { stdio: 'pipe' });
+  return { cert, key };
 }
 
 function canConnect(host, port) {

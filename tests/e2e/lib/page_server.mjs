@@ -1,7 +1,9 @@
-// Serves the page to the browser next to it: at 127.0.0.1, which counts as secure, so that it may use the camera.
+// Serves the page to the browser next to it: at 127.0.0.1, which counts as secure, so that it may use the camera. And to
+// the edge, for pages that come through it.
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
+import { addr } from './namespaces.mjs';
 
 const root = new URL('../', import.meta.url);
 const FILES = {
@@ -17,6 +19,7 @@ export async function servePages() {
     if (!file) return response.writeHead(404).end();
     response.writeHead(200, { 'content-type': type }).end(await readFile(fileURLToPath(new URL(file, root))));
   });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${server.address().port}/`, close: () => { server.close(); server.closeAllConnections(); } };
+  await new Promise((resolve) => server.listen(0, '0.0.0.0', resolve));
+  const { port } = server.address();
+  return { url: `http://127.0.0.1:${port}/`, edgeUrl: `http://${addr.client}:${port}`, close: () => { server.close(); server.closeAllConnections(); } };
 }
