@@ -4,7 +4,7 @@
 use super::finding::{Finding, Severity};
 use super::raw::{Entry, Node, Value};
 use super::section::{boolean, join};
-use super::{Config, DialectKind, ServiceKind};
+use super::{Config, ServiceKind};
 
 /// One feature that is not there yet.
 struct NotYet {
@@ -25,8 +25,6 @@ enum When {
     Is(&'static str),
     /// It is true.
     True,
-    /// A route that speaks this dialect, by `dialect` or by its name.
-    Dialect(&'static str),
 }
 
 /// `proto: tcp` with `enable_http: true`.
@@ -65,24 +63,6 @@ const NOT_YET: &[NotYet] = &[
         when: When::Given,
         says: "signalling is not served yet; this route is left out",
     },
-    NotYet {
-        key: "services.*.http.routes.*",
-        protos: HTTP,
-        when: When::Dialect("ums"),
-        says: "the dialect ums is not served yet; this route proxies without touching SDP",
-    },
-    NotYet {
-        key: "services.*.http.routes.*",
-        protos: HTTP,
-        when: When::Dialect("whip"),
-        says: "the dialect whip is not served yet; this route proxies without touching SDP",
-    },
-    NotYet {
-        key: "services.*.http.routes.*",
-        protos: HTTP,
-        when: When::Dialect("json"),
-        says: "the dialect json is not served yet; this route proxies without touching SDP",
-    },
 ];
 
 /// One notice for every use of something that is not served yet, in file order.
@@ -97,7 +77,6 @@ pub(super) fn reduce(config: &mut Config) {
         _ => None,
     });
     for route in https.flat_map(|http| &mut http.routes) {
-        route.dialect = route.dialect.take().filter(|dialect| *dialect == DialectKind::Janus);
         route.ice_direct = false;
         route.ice_tcp = false;
     }
@@ -141,11 +120,6 @@ impl When {
             When::Given => node.value != Value::Null,
             When::Is(value) => node.text() == Some(value),
             When::True => node.text().and_then(boolean) == Some(true),
-            When::Dialect(dialect) => match node.get("dialect").and_then(Node::text) {
-                Some(given) => given == *dialect,
-                // Only `json` is never meant by a name, see the route's own rules.
-                None => *dialect != "json" && entry.key == *dialect && node.get("signalling").is_none(),
-            },
         }
     }
 }
@@ -167,30 +141,5 @@ mod tests {
         let unknown: Vec<_> =
             NOT_YET.iter().filter(|feature| !known(feature)).map(|feature| feature.key).collect();
         assert_eq!(unknown, [""; 0]);
-    }
-
-    #[test]
-    fn a_dialect_is_named_by_its_key_or_by_the_route() {
-        let said = |route: &str| {
-            let text = format!("services: {{a: {{proto: http, http: {{routes: {{{route}}}}}}}}}");
-            let mut findings = Vec::new();
-            check(&super::super::raw::parse(&text).expect("reads"), &mut findings);
-            findings
-                .iter()
-                .map(|finding| finding.message.split(' ').nth(2).unwrap_or_default().to_owned())
-                .collect()
-        };
-        let none: [String; 0] = [];
-        for (route, expected) in [
-            ("whip: {}", &["whip".to_owned()][..]),
-            ("x: {dialect: whip}", &["whip".to_owned()]),
-            ("whip: {dialect: janus}", &none),
-            ("json: {}", &none),
-            ("x: {dialect: json}", &["json".to_owned()]),
-            ("janus: {}", &none),
-        ] {
-            let found: Vec<String> = said(route);
-            assert_eq!(found, expected, "{route}");
-        }
     }
 }
