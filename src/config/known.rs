@@ -46,6 +46,8 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("services.<service>.http.routes.<route>.dialect", HTTP),
     ("services.<service>.http.routes.<route>.offer", HTTP),
     ("services.<service>.http.routes.<route>.answer", HTTP),
+    ("services.<service>.http.routes.<route>.session", HTTP),
+    ("services.<service>.http.routes.<route>.whip.strict", HTTP),
     ("services.<service>.http.routes.<route>.icetcp", HTTP),
     ("services.<service>.http.routes.<route>.icedirect", HTTP),
     ("services.<service>.http.routes.<route>.hosts", HTTP),

@@ -235,13 +235,18 @@ pub enum DialectKind {
     /// `ums`.
     Ums,
     /// WHIP and WHEP.
-    Whip,
+    Whip {
+        /// `whip.strict`: a PATCH must have a condition.
+        strict: bool,
+    },
     /// JSON with the places of offer and answer given as JSON pointers.
     Json {
         /// Pointer to the offer in a request.
         offer: String,
         /// Pointer to the answer in a response.
         answer: String,
+        /// Pointer to what names a session, in requests and responses.
+        session: Option<String>,
     },
 }
 

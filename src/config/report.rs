@@ -129,8 +129,9 @@ fn dialect_name(dialect: &DialectKind) -> String {
     match dialect {
         DialectKind::Janus => "janus".into(),
         DialectKind::Ums => "ums".into(),
-        DialectKind::Whip => "whip".into(),
-        DialectKind::Json { offer, answer } => format!("json (offer {offer}, answer {answer})"),
+        DialectKind::Whip { strict: false } => "whip".into(),
+        DialectKind::Whip { strict: true } => "whip, strict".into(),
+        DialectKind::Json { offer, answer, .. } => format!("json (offer {offer}, answer {answer})"),
     }
 }
 

@@ -191,25 +191,35 @@ fn dialect(name: &str, section: &Section<'_>, findings: &mut Findings) -> Option
     let pointer = "a JSON pointer such as /sdp";
     let mut place = |key| match kind {
         Some("json") => section.require(findings, key, pointer, json_pointer),
-        _ => {
-            if section.item(key).is_some() {
-                findings.warn(
-                    section.place(key),
-                    &format!("{}.{key}", section.path),
-                    "has no effect without dialect: json",
-                );
-            }
-            None
-        }
+        _ => without_effect(section, findings, key, "json"),
     };
     let (offer, answer) = (place("offer"), place("answer"));
+    let session = match kind {
+        Some("json") => section.read(findings, "session", pointer, json_pointer),
+        _ => without_effect(section, findings, "session", "json"),
+    };
+    let strict = match kind {
+        Some("whip") => {
+            section.section(findings, "whip").is_some_and(|whip| whip.flag(findings, "strict", false))
+        }
+        _ => without_effect(section, findings, "whip", "whip").unwrap_or(false),
+    };
     match kind? {
         "janus" => Some(DialectKind::Janus),
         "ums" => Some(DialectKind::Ums),
-        "whip" => Some(DialectKind::Whip),
-        "json" => Some(DialectKind::Json { offer: offer?, answer: answer? }),
+        "whip" => Some(DialectKind::Whip { strict }),
+        "json" => Some(DialectKind::Json { offer: offer?, answer: answer?, session }),
         _ => None,
     }
+}
+
+/// A key that only counts with another dialect.
+fn without_effect<T>(section: &Section<'_>, findings: &mut Findings, key: &str, dialect: &str) -> Option<T> {
+    if section.item(key).is_some() {
+        let message = format!("has no effect without dialect: {dialect}");
+        findings.warn(section.place(key), &format!("{}.{key}", section.path), message);
+    }
+    None
 }
 
 /// RFC 6901, section 3.

@@ -1,10 +1,9 @@
 //! \[pure\] What this version reads but does not serve yet. Using one of these says so once, in one line; when a
-//! feature comes, its line goes, and what [`reduce`] says of it.
+//! feature comes, its line goes.
 
 use super::finding::{Finding, Severity};
 use super::raw::{Entry, Node, Value};
 use super::section::{boolean, join};
-use super::{Config, DialectKind, ServiceKind};
 
 /// One feature that is not there yet.
 struct NotYet {
@@ -23,8 +22,6 @@ enum When {
     Given,
     /// Its value is this.
     Is(&'static str),
-    /// A route that speaks this dialect, by `dialect` or by its name.
-    Dialect(&'static str),
 }
 
 /// `proto: tcp` with `enable_http: true`.
@@ -51,40 +48,11 @@ const NOT_YET: &[NotYet] = &[
         when: When::Given,
         says: "signalling is not served yet; this route is left out",
     },
-    NotYet {
-        key: "services.*.http.routes.*",
-        protos: HTTP,
-        when: When::Dialect("ums"),
-        says: "the dialect ums is not served yet; this route proxies without touching SDP",
-    },
-    NotYet {
-        key: "services.*.http.routes.*",
-        protos: HTTP,
-        when: When::Dialect("whip"),
-        says: "the dialect whip is not served yet; this route proxies without touching SDP",
-    },
-    NotYet {
-        key: "services.*.http.routes.*",
-        protos: HTTP,
-        when: When::Dialect("json"),
-        says: "the dialect json is not served yet; this route proxies without touching SDP",
-    },
 ];
 
 /// One notice for every use of something that is not served yet, in file order.
 pub(super) fn check(root: &Node, findings: &mut Vec<Finding>) {
     walk(root, "", &[], None, findings);
-}
-
-/// Makes the configuration what the notices say: a route does not claim what is not done.
-pub(super) fn reduce(config: &mut Config) {
-    let https = config.services.iter_mut().filter_map(|service| match &mut service.kind {
-        ServiceKind::Http(http) | ServiceKind::Tcp { http: Some(http), .. } => Some(http),
-        _ => None,
-    });
-    for route in https.flat_map(|http| &mut http.routes) {
-        route.dialect = route.dialect.take().filter(|dialect| *dialect == DialectKind::Janus);
-    }
 }
 
 fn walk(node: &Node, path: &str, keys: &[&str], proto: Option<&str>, findings: &mut Vec<Finding>) {
@@ -124,11 +92,6 @@ impl When {
         match self {
             When::Given => node.value != Value::Null,
             When::Is(value) => node.text() == Some(value),
-            When::Dialect(dialect) => match node.get("dialect").and_then(Node::text) {
-                Some(given) => given == *dialect,
-                // Only `json` is never meant by a name, see the route's own rules.
-                None => *dialect != "json" && entry.key == *dialect && node.get("signalling").is_none(),
-            },
         }
     }
 }
@@ -150,30 +113,5 @@ mod tests {
         let unknown: Vec<_> =
             NOT_YET.iter().filter(|feature| !known(feature)).map(|feature| feature.key).collect();
         assert_eq!(unknown, [""; 0]);
-    }
-
-    #[test]
-    fn a_dialect_is_named_by_its_key_or_by_the_route() {
-        let said = |route: &str| {
-            let text = format!("services: {{a: {{proto: http, http: {{routes: {{{route}}}}}}}}}");
-            let mut findings = Vec::new();
-            check(&super::super::raw::parse(&text).expect("reads"), &mut findings);
-            findings
-                .iter()
-                .map(|finding| finding.message.split(' ').nth(2).unwrap_or_default().to_owned())
-                .collect()
-        };
-        let none: [String; 0] = [];
-        for (route, expected) in [
-            ("whip: {}", &["whip".to_owned()][..]),
-            ("x: {dialect: whip}", &["whip".to_owned()]),
-            ("whip: {dialect: janus}", &none),
-            ("json: {}", &none),
-            ("x: {dialect: json}", &["json".to_owned()]),
-            ("janus: {}", &none),
-        ] {
-            let found: Vec<String> = said(route);
-            assert_eq!(found, expected, "{route}");
-        }
     }
 }

@@ -170,6 +170,21 @@ impl Exchange {
         self.live.retain(|live| live.id != session);
     }
 
+    /// The newest description of the client.
+    pub(super) fn client(&self) -> Option<&Facts> {
+        self.client.as_ref()
+    }
+
+    /// The newest description of the backend.
+    pub(super) fn backend(&self) -> Option<&Facts> {
+        self.backend.as_ref()
+    }
+
+    /// The newest description of the backend is an offer that nobody answered yet.
+    pub(super) fn backend_offers(&self) -> bool {
+        self.backend_offers
+    }
+
     /// Whether the packet side serves a part of it.
     pub(super) fn is_live(&self) -> bool {
         !self.live.is_empty()

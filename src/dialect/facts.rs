@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use crate::sdp::candidate::{Candidate, Kind, TcpType, Transport};
-use crate::sdp::{Description, IceCredentials, MAX_CANDIDATES};
+use crate::sdp::{Description, IceCredentials, MAX_CANDIDATES, Section};
 use crate::session::registration::{BackendCandidate, CandidateTransport, Credentials, Mode};
 
 /// One description.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub(super) sections: Vec<SectionFacts>,
     pub(super) lite: bool,
@@ -18,7 +18,7 @@ pub(super) struct Facts {
 }
 
 /// One m-section.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SectionFacts {
     pub(super) mid: Option<Box<str>>,
     pub(super) credentials: Option<Credentials>,
@@ -48,6 +48,31 @@ impl Facts {
             }
         }
         facts
+    }
+
+    /// What an ICE restart makes of it: the same m-sections with the credentials that `fragment` gives them, by mid, by the
+    /// mid of their transport, or as the only ones there are (RFC 8840 §9), and the candidates that `mode` can use.
+    pub(super) fn restarted(&self, fragment: &Description<'_>, mode: Mode) -> Self {
+        let first = (0..fragment.sections.len()).find_map(|section| fragment.credentials(section));
+        let of_mid = |mid: Option<&str>| {
+            let same = |it: &Section<'_>| it.mid.is_some() && it.mid == mid;
+            fragment.credentials(fragment.sections.iter().position(same)?)
+        };
+        let mut new =
+            Facts { sections: Vec::new(), lite: self.lite || fragment.ice_lite, candidates: Vec::new() };
+        for section in &self.sections {
+            let tag = self.sections.get(section.tag).and_then(|tag| tag.mid.as_deref());
+            let credentials = of_mid(section.mid.as_deref()).or_else(|| of_mid(tag)).or(first);
+            let credentials = credentials.map(|it| shared(&new.sections, it));
+            new.sections.push(SectionFacts { credentials, ..section.clone() });
+        }
+        for (section, candidate) in &fragment.candidates {
+            let mid = fragment.sections.get(*section).and_then(|section| section.mid);
+            if let Some(candidate) = usable(candidate, mode) {
+                new.add(new.named(mid, None), candidate);
+            }
+        }
+        new
     }
 
     /// Adds a candidate of an m-section; `false` where it is known or one too many.

@@ -7,7 +7,11 @@
 mod exchange;
 mod facts;
 pub mod janus;
+pub mod json;
 mod json_edit;
+mod sessions;
+mod view;
+pub mod whip;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -138,12 +142,16 @@ pub struct Settings {
     pub upstream: Option<SocketAddr>,
 }
 
-/// The dialect of `kind`, or `None` for one that this version does not speak yet: its route is then proxied as it is, which
-/// configuration checking says at start.
+/// The dialect of `kind`, or `None` for one that this version does not speak: its route is then proxied as it is.
 pub fn build(kind: &DialectKind, settings: Settings) -> Option<Box<dyn Dialect>> {
     match kind {
         DialectKind::Janus => Some(Box::new(janus::Janus::new(settings))),
-        DialectKind::Ums | DialectKind::Whip | DialectKind::Json { .. } => None,
+        DialectKind::Whip { strict } => Some(Box::new(whip::Whip::new(settings, *strict))),
+        DialectKind::Ums => Some(Box::new(json::Json::new(settings, json::Places::ums()))),
+        DialectKind::Json { offer, answer, session } => {
+            let places = json::Places::new(offer, answer, session.as_deref());
+            Some(Box::new(json::Json::new(settings, places)))
+        }
     }
 }
 

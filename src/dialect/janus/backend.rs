@@ -5,9 +5,10 @@ use crate::dialect::Context;
 use crate::dialect::exchange::{Exchange, SdpType, Trickle};
 use crate::dialect::facts::{Facts, usable};
 use crate::dialect::json_edit::{Value, quote};
+use crate::dialect::view::backend_view;
 use crate::sdp::candidate::Candidate;
-use crate::sdp::{ClientView, Description, hide, towards_client};
-use crate::session::registration::{EndReason, Mode};
+use crate::sdp::{Description, hide};
+use crate::session::registration::EndReason;
 
 use super::Janus;
 use super::message::{Envelope, Id, Jsep, Kind, Name};
@@ -63,12 +64,8 @@ impl Walk<'_, '_> {
         };
         let (mark, name, settings) = (self.cx.commands.len(), Name { session, handle }, &self.janus.settings);
         let facts = Facts::of_backend(&description, settings.mode);
-        let shown = exchange.backend_described(self.cx, settings, &name, facts, jsep.kind);
-        let credentials: Vec<_> =
-            shown.iter().map(|it| it.as_ref().map(|it| (&*it.ufrag, &*it.pwd))).collect();
-        let lite = settings.mode == Mode::HalfProxy;
-        let view = ClientView { candidates: &settings.edge_candidates, credentials: &credentials, lite };
-        let sdp = towards_client(&jsep.sdp, &description, &view);
+        let (of, read) = ((exchange, &name as _), (&*jsep.sdp, &description));
+        let sdp = backend_view(self.cx, settings, of, read, (facts, jsep.kind));
         self.told(session, handle, mark);
         sdp
     }
