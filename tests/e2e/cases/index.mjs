@@ -8,6 +8,7 @@ import { long } from './long.mjs';
 import { outages } from './outage.mjs';
 import { tcp } from './tcp.mjs';
 import { videoRooms } from './videoroom.mjs';
+import { whip } from './whip.mjs';
 
 const fullTrickle = { full_trickle: true };
 const iceLite = { ice_lite: true };
@@ -41,6 +42,7 @@ export const groups = [
   { name: 'endings', nat: {}, cases: endings() },
   { name: 'long', nat: {}, cases: long() },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
+  { name: 'WHIP', nat: {}, whip: true, cases: whip() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'no rewriting', nat: {}, rewrite: false, cases: controls() },
 ];
