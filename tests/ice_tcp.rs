@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,10 @@ use support::tap::Tap;
 use support::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use xrtc::stun::{self, BindingRequest, Class, IceRole, Key, Message};
 
 /// One TCP port for everything, no UDP.
-fn shared(ground: &Ground<'_>, backend: SocketAddr, more: &str) -> String {
+fn shared(ground: &Ground<'_>, backend: SocketAddr) -> String {
     stream::write_certificate(ground.dir, "edge");
     let (tcp, dir) = (ground.tcp, ground.dir.display());
     format!(
@@ -36,12 +37,20 @@ fn shared(ground: &Ground<'_>, backend: SocketAddr, more: &str) -> String {
     http:
       routes:
         janus: {{upstream: "http://{backend}", paths: [/janus]}}
-{more}
 media: {{workers: 2}}
 drain_timeout: 100ms
 "#,
         tcp.ip()
     )
+}
+
+/// The same, and a UDP port for ICE.
+fn with_udp(ground: &Ground<'_>, backend: SocketAddr) -> String {
+    let (udp, ip) = (ground.udp, ground.udp.ip());
+    let service = format!(
+        "  udp0: {{proto: udp, net: {{addr: \"{udp}\", enable_ice: true, candidate_ips: [\"{ip}\"]}}}}"
+    );
+    shared(ground, backend).replace("services:\n", &format!("services:\n{service}\n"))
 }
 
 /// What the frames are in.
@@ -88,7 +97,7 @@ async fn until(seconds: u64, what: &str, happened: impl Fn() -> bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_run_over_plain_tcp_over_tls_and_over_ssltcp_on_one_port_in_pieces_of_any_size() {
     let backend = Backend::start().await;
-    let edge = Edge::start_with(|ground| shared(ground, backend.addr, ""));
+    let edge = Edge::start_with(|ground| shared(ground, backend.addr));
     let mut clients = Vec::new();
     for within in [In::Plain, In::Tls, In::SslTcp] {
         for piece in [1, 7, usize::MAX] {
@@ -113,7 +122,7 @@ async fn sessions_run_over_plain_tcp_over_tls_and_over_ssltcp_on_one_port_in_pie
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_the_only_connection_ends_the_session_at_once() {
     let backend = Backend::start().await;
-    let edge = Edge::start_with(|ground| shared(ground, backend.addr, ""));
+    let edge = Edge::start_with(|ground| shared(ground, backend.addr));
     let stream = TcpStream::connect(edge.http).await.unwrap();
     let (near, far) = tokio::io::duplex(1 << 16);
     // A pipe between agent and connection, so that the test can cut it.
@@ -128,22 +137,15 @@ async fn closing_the_only_connection_ends_the_session_at_once() {
         negotiated.answer.replace(" tcp 1010827775 ", " udp 1010827775 ").replace(" tcptype passive", "");
     let client = Negotiated { answer, ..negotiated }.connect().await;
     assert_eq!(client.ping("hello").await, format!("hello via {}", client.handle));
-    assert!(!edge.log().contains(" ended "), "{}", edge.log());
+    assert!(!edge.log().contains("INFO ended session="), "{}", edge.log());
     cut.abort();
-    until(2, "the end of the session", || edge.log().contains(" ended ")).await;
+    until(2, "the end of the session", || edge.log().contains("INFO ended session=")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_holds_up_nobody_and_loses_only_media() {
     let backend = Backend::start().await;
-    let edge = Edge::start_with(|ground| {
-        let udp = format!(
-            "  udp0: {{proto: udp, net: {{addr: \"{0}\", enable_ice: true, candidate_ips: [\"{1}\"]}}}}",
-            ground.udp,
-            ground.udp.ip()
-        );
-        shared(ground, backend.addr, "").replace("services:\n", &format!("services:\n{udp}\n"))
-    });
+    let edge = Edge::start_with(|ground| with_udp(ground, backend.addr));
     let (slow, framed) = connect(edge.http, In::Plain, usize::MAX).await;
     let quick = Client::connect(edge.http).await;
     assert_eq!(slow.ping("hello").await, format!("hello via {}", slow.handle));
@@ -168,9 +170,83 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_loses_only_media() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_takes_tcp_addresses_of_both_families_beside_its_udp_one_and_outlives_them() {
+    let backend = Backend::start().await;
+    let edge = Edge::start_with(|ground| {
+        let (one, all) =
+            (format!("addr: \"{}\"", ground.tcp), format!("addr: \"[::]:{}\"", ground.tcp.port()));
+        with_udp(ground, backend.addr).replace(&one, &all)
+    });
+    let negotiated = negotiate_as(Peer::new().await, edge.http).await;
+    let pwd = negotiated.peer.pwd.clone();
+    let client = negotiated.connect().await;
+    assert_eq!(client.ping("by UDP").await, format!("by UDP via {}", client.handle));
+    let v6 = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), edge.http.port());
+    for addr in [edge.http, v6] {
+        let mut tcp = TcpStream::connect(addr).await.unwrap();
+        prove(&mut tcp, &client, &pwd).await;
+        send(&mut tcp, &media_packet("by TCP")).await;
+        let echoed = loop {
+            let packet = within(5, "the echo", receive(&mut tcp)).await;
+            if packet[0] == 0x80 {
+                break packet;
+            }
+        };
+        assert_eq!(echoed, media_packet(&format!("by TCP via {}", client.handle)));
+        drop(tcp);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(client.ping("UDP again").await, format!("UDP again via {}", client.handle));
+    }
+    assert!(!edge.log().contains("INFO ended session="), "{}", edge.log());
+}
+
+/// Sends a check with USE-CANDIDATE, and answers the one that the edge sends before it takes media from a new address.
+async fn prove(tcp: &mut TcpStream, client: &Client, pwd: &str) {
+    let request = BindingRequest {
+        receiver_ufrag: &client.edge_ufrag,
+        sender_ufrag: &client.ufrag,
+        priority: 1,
+        role: IceRole::Controlling(1),
+        use_candidate: true,
+    };
+    let (mut check, edge_key, own_key) = ([0; 512], Key::short_term(&client.edge_pwd), Key::short_term(pwd));
+    let len = stun::binding_request(&mut check, rand::random(), &request, &edge_key).unwrap();
+    send(tcp, &check[..len]).await;
+    let (mut answered, mut checked) = (false, false);
+    while !(answered && checked) {
+        let packet = within(5, "answer and check", receive(tcp)).await;
+        let message = Message::parse(&packet).unwrap();
+        if message.is_binding(Class::Success) {
+            assert_eq!(message.xor_mapped_address(), Some(tcp.local_addr().unwrap()));
+            assert_eq!(message.verify(&edge_key), Ok(()));
+            answered = true;
+        } else {
+            assert!(message.is_binding(Class::Request));
+            let mut reply = [0; stun::BINDING_RESPONSE_MAX];
+            let edge = tcp.peer_addr().unwrap();
+            let len = stun::binding_success(&mut reply, message.transaction_id(), edge, &own_key).unwrap();
+            send(tcp, &reply[..len]).await;
+            checked = true;
+        }
+    }
+}
+
+async fn send(stream: &mut TcpStream, packet: &[u8]) {
+    let frame = [&(packet.len() as u16).to_be_bytes(), packet].concat();
+    stream.write_all(&frame).await.unwrap();
+}
+
+async fn receive(stream: &mut TcpStream) -> Vec<u8> {
+    let len = stream.read_u16().await.unwrap();
+    let mut packet = vec![0; usize::from(len)];
+    stream.read_exact(&mut packet).await.unwrap();
+    packet
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_without_a_valid_check_is_closed_in_time_and_garbage_at_once() {
     let backend = Backend::start().await;
-    let edge = Edge::start_with(|ground| shared(ground, backend.addr, ""));
+    let edge = Edge::start_with(|ground| shared(ground, backend.addr));
     let stranger = include_bytes!("vectors/stun/rfc5769-2.1-request.bin");
     let frame = [&(stranger.len() as u16).to_be_bytes(), &stranger[..]].concat();
     let mut valid_frame = TcpStream::connect(edge.http).await.unwrap();
