@@ -535,3 +535,16 @@ fn a_group_is_checked_where_another_server_could_take_over_or_where_it_says_so()
         ]
     );
 }
+
+#[test]
+fn an_authority_file_that_cannot_be_read_is_an_error() {
+    let text = "services:\n  a: {proto: http, net: {addr: ':1'}, http: {upstream_ca_file: /no/such.pem}}\n";
+    let surroundings = Surroundings { env: &|_| None, readable: &|_| false, cores: 1 };
+    let Err(ConfigError::Invalid(invalid)) = Config::parse(Path::new("x.yml"), text, surroundings) else {
+        panic!("expected an error");
+    };
+    assert_eq!(
+        said(&invalid.findings, Severity::Error),
+        ["2:64 services.a.http.upstream_ca_file: expected a readable PEM file, found \"/no/such.pem\""]
+    );
+}

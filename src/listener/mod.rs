@@ -9,6 +9,7 @@ mod batch;
 mod socket;
 pub mod tcp;
 mod worker;
+mod worker_backends;
 mod worker_streams;
 
 use std::io;

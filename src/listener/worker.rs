@@ -11,23 +11,22 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{trace, warn};
+use tracing::trace;
 
 use super::batch::{BATCH, Datagram, Outgoing, REPLIES, Receiver, Sender};
 use super::socket::Socket;
 use super::tcp::FromStream;
-use super::worker_streams::{BackendEnd, Streams};
+use super::worker_backends::BackendEnd;
+use super::worker_streams::Streams;
 use super::{Inbox, ToWorker};
 use crate::config::Media;
-use crate::forward::{
-    self, Destination, DropReason, Forwarder, Received, SocketRequest, Transmit, Verdict, Via,
-};
-use crate::session::registration::{CandidateTransport, EndReason, SessionEvent};
+use crate::forward::{self, Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via};
+use crate::session::registration::{EndReason, SessionEvent};
 
 /// The waker's token; sockets have the others.
 pub(super) const WAKE: Token = Token(usize::MAX);
 /// Backend sockets have tokens from here on, listeners below.
-const BACKENDS: usize = 1 << 16;
+pub(super) const BACKENDS: usize = 1 << 16;
 /// Batches that one socket may take per turn, so that none starves the others.
 const BATCHES_PER_TURN: usize = 4;
 /// How often the counters are shown to others.
@@ -56,25 +55,25 @@ pub(super) struct Setup {
 
 pub(super) struct Worker {
     pub(super) number: u32,
-    poll: Poll,
+    pub(super) poll: Poll,
     commands: mpsc::Receiver<ToWorker>,
     packets: mpsc::Receiver<HandedOver>,
     pub(super) streams: Streams,
     pub(super) inboxes: Arc<[Inbox]>,
     listeners: Vec<Socket>,
     /// By index; a closed one leaves a gap that the forwarder fills again.
-    backends: Vec<Option<BackendEnd>>,
-    media: Media,
+    pub(super) backends: Vec<Option<BackendEnd>>,
+    pub(super) media: Media,
     events: UnboundedSender<SessionEvent>,
     pub(super) forwarder: Forwarder,
     pub(super) receiver: Receiver,
     sender: Sender,
     /// What waits to be sent, per socket, in order.
     listener_queues: Vec<Vec<Outgoing>>,
-    backend_queues: Vec<Vec<Outgoing>>,
+    pub(super) backend_queues: Vec<Vec<Outgoing>>,
     dirty: Vec<Via>,
     /// Sockets that may have something to read; each stands here once.
-    ready: VecDeque<Via>,
+    pub(super) ready: VecDeque<Via>,
     replies: usize,
     published: Instant,
     /// Something was counted since.
@@ -342,62 +341,6 @@ impl Worker {
             let _ = self.events.send(event);
         }
         Ok(())
-    }
-
-    pub(super) fn open_sockets(&mut self, now: Instant) -> io::Result<()> {
-        while let Some(request) = self.forwarder.poll_socket_request() {
-            self.open_backend(now, request)?;
-        }
-        Ok(())
-    }
-
-    fn open_backend(&mut self, now: Instant, request: SocketRequest) -> io::Result<()> {
-        if request.transport == CandidateTransport::TcpPassive {
-            self.dial(now, request);
-            return Ok(());
-        }
-        let mut start = [0; 2];
-        rand::fill(&mut start);
-        let start = usize::from(u16::from_ne_bytes(start));
-        let (socket, local) = match Socket::backend(request.toward, &self.media, start) {
-            Ok(opened) => opened,
-            Err(error) => {
-                // The session ends by itself when its backend leg does not come up.
-                warn!(backend = %request.toward, %error, "cannot open a backend-facing socket");
-                self.forwarder.socket_failed(now, request);
-                return Ok(());
-            }
-        };
-        let fd = socket.fd();
-        let index = self.forwarder.socket_opened(now, request, local).index;
-        self.keep_backend(index, BackendEnd::Udp(socket));
-        self.ready.push_back(Via::Backend(index));
-        let token = Token(BACKENDS + usize::from(index));
-        self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
-    }
-
-    pub(super) fn keep_backend(&mut self, index: u16, end: BackendEnd) {
-        let index = usize::from(index);
-        if self.backends.len() <= index {
-            self.backends.resize_with(index + 1, || None);
-            self.backend_queues.resize_with(index + 1, Vec::new);
-        }
-        self.backends[index] = Some(end);
-    }
-
-    pub(super) fn backend(&self, index: u16) -> Option<&BackendEnd> {
-        self.backends.get(usize::from(index))?.as_ref()
-    }
-
-    pub(super) fn close_backend(&mut self, index: u16) -> io::Result<()> {
-        match self.backends.get_mut(usize::from(index)).and_then(Option::take) {
-            Some(BackendEnd::Udp(socket)) => self.poll.registry().deregister(&mut SourceFd(&socket.fd())),
-            Some(BackendEnd::Tcp(link)) => {
-                link.close();
-                Ok(())
-            }
-            None => Ok(()),
-        }
     }
 
     fn publish(&mut self, now: Instant) {

@@ -11,9 +11,9 @@ use tokio::runtime::Handle;
 use tracing::trace;
 
 use super::batch::Outgoing;
-use super::socket::Socket;
 use super::tcp::{FromStream, Link, dial};
 use super::worker::Worker;
+use super::worker_backends::BackendEnd;
 use crate::forward::{DropReason, SocketRequest, Verdict, Via};
 
 /// Packets from streams per turn, so that datagrams get theirs.
@@ -33,23 +33,6 @@ pub(super) struct Streams {
 impl Streams {
     pub(super) fn new(queue: mpsc::Receiver<FromStream>, runtime: Option<Handle>) -> Self {
         Streams { queue, clients: HashMap::new(), runtime, has_more: false }
-    }
-}
-
-/// What leads to backends.
-pub(super) enum BackendEnd {
-    /// To any of them.
-    Udp(Socket),
-    /// To one.
-    Tcp(Arc<Link>),
-}
-
-impl BackendEnd {
-    pub(super) fn udp_mut(&mut self) -> Option<&mut Socket> {
-        match self {
-            BackendEnd::Udp(socket) => Some(socket),
-            BackendEnd::Tcp(_) => None,
-        }
     }
 }
 

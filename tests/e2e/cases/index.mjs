@@ -9,6 +9,7 @@ import { outages } from './outage.mjs';
 import { roamings } from './roaming.mjs';
 import { tcp } from './tcp.mjs';
 import { videoRooms } from './videoroom.mjs';
+import { whip } from './whip.mjs';
 
 const fullTrickle = { full_trickle: true };
 const iceLite = { ice_lite: true };
@@ -46,6 +47,7 @@ export const groups = [
   { name: 'endings', nat: {}, cases: endings() },
   { name: 'long', nat: {}, cases: long() },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
+  { name: 'WHIP', nat: {}, whip: true, cases: whip() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'no rewriting', nat: {}, rewrite: false, cases: controls() },
 ];

@@ -28,6 +28,13 @@ export class Case {
     return caller;
   }
 
+  // A page without a Janus session.
+  async page(file) {
+    const page = await this.group.browsers.open(this.spec.browser ?? 'chromium', `${this.group.pageUrl}${file}`, this.group.consoleLog);
+    this.#pages.push(page);
+    return page;
+  }
+
   // Connected, both ends see the edge, media arrives, and `text` comes back over the data channel.
   async works(caller, name, { video = true, audio = true, data } = {}) {
     const { connectedMs } = await caller.connected(name);

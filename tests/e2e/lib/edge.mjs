@@ -6,6 +6,7 @@ import { lines, sessionEvents } from './edge_log.mjs';
 import * as janus from './janus.mjs';
 import { addr } from './namespaces.mjs';
 import { Program, until } from './processes.mjs';
+import { upstream as whipUpstream } from './whip_endpoint.mjs';
 
 export const HTTP_PORT = 8080;
 // Not 6000: browsers send nothing to a candidate whose port is on the list of bad ports of the fetch standard.
@@ -18,8 +19,8 @@ export class Edge {
   // `rewrite: false` is the negative control: the same proxy, without its duties to the SDP.
   // `route`: further keys of the route, such as icedirect.
   // `shared`: one TCP port for everything and no UDP port; `pages` is where the pages are, as the edge reaches them.
-  constructor(run, { binary, routes, log, rewrite = true, shared = false, pages, route = {} }) {
-    Object.assign(this, { run, binary, routes, log, rewrite, shared, pages, route });
+  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {} }) {
+    Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, pages, route });
     this.backendTransport = route.icetcp ? 'tcp' : 'udp';
     this.port = shared ? SHARED_PORT : HTTP_PORT;
     this.ice = shared ? { protocol: 'tcp', port: SHARED_PORT } : { protocol: 'udp', port: ICE_PORT };
@@ -36,7 +37,7 @@ export class Edge {
   }
 
   async start() {
-    writeFileSync(this.routes, this.shared ? sharedConfig(this.pages, certificate(this.routes)) : config(this.rewrite ? 'janus' : 'plain', this.route));
+    writeFileSync(this.routes, this.#config());
     this.program = new Program(this.run, 'edge', [this.binary, 'run', '-c', this.routes], {
       log: this.log,
       env: { XRTC_LOG: process.env.XRTC_LOG ?? 'info,xrtc=debug' },
@@ -58,6 +59,12 @@ export class Edge {
 
   sessions(event) {
     return sessionEvents(this.log).filter((line) => line.event === event);
+  }
+
+  #config() {
+    if (this.whip) return whipConfig();
+    if (this.shared) return sharedConfig(this.pages, certificate(this.routes));
+    return config(this.rewrite ? 'janus' : 'plain', this.route);
   }
 
   #listens() {
@@ -104,6 +111,21 @@ services:
 ${further}  media:
     proto: upstream
     servers: ["${janus.rest}", "${janus.ws}"]
+  ice:
+    proto: udp
+    net: {addr: ":${ICE_PORT}", enable_ice: true, candidate_ips: [${addr.edgeFront}]}
+`;
+}
+
+function whipConfig() {
+  return `drain_timeout: 1s
+services:
+  front:
+    proto: http
+    net: {addr: "${addr.edgeFront}:${HTTP_PORT}"}
+    http:
+      routes:
+        whip: {upstream: "${whipUpstream}", paths: [{/live: /endpoint}]}
   ice:
     proto: udp
     net: {addr: ":${ICE_PORT}", enable_ice: true, candidate_ips: [${addr.edgeFront}]}

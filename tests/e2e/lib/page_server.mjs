@@ -7,14 +7,27 @@ import { addr } from './namespaces.mjs';
 
 const root = new URL('../', import.meta.url);
 const FILES = {
+  '/whip.html': ['pages/whip.html', 'text/html'],
   '/': ['pages/call.html', 'text/html'],
   '/call.js': ['pages/call.js', 'text/javascript'],
   '/janus.js': ['node_modules/janus-gateway/npm/dist/janus.es.js', 'text/javascript'],
   '/adapter.js': ['node_modules/webrtc-adapter/out/adapter.js', 'text/javascript'],
 };
 
+// Pages with packages that browsers cannot load as they are.
+const BUNDLED = { '/whip.js': 'pages/whip.js' };
+
+async function bundle(file) {
+  const { build } = await import('esbuild');
+  const path = fileURLToPath(new URL(file, root));
+  const { outputFiles } = await build({ entryPoints: [path], bundle: true, format: 'esm', write: false, logLevel: 'silent' });
+  return outputFiles[0].text;
+}
+
 export async function servePages() {
   const server = createServer(async (request, response) => {
+    const bundled = BUNDLED[request.url];
+    if (bundled) return response.writeHead(200, { 'content-type': 'text/javascript' }).end(await bundle(bundled));
     const [file, type] = FILES[request.url] ?? [];
     if (!file) return response.writeHead(404).end();
     response.writeHead(200, { 'content-type': type }).end(await readFile(fileURLToPath(new URL(file, root))));
