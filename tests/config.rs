@@ -427,7 +427,7 @@ fn what_is_not_served_is_not_claimed_either() {
     let loaded = load(&vector("generation_a.yml"));
     let http = loaded.config.services[0].http().expect("serves HTTP");
     assert_eq!(http.routes[0].dialect, Some(DialectKind::Janus));
-    assert_eq!((http.routes[1].dialect.clone(), http.routes[1].ice_direct), (Some(DialectKind::Ums), false));
+    assert_eq!((http.routes[1].dialect.clone(), http.routes[1].ice_direct), (Some(DialectKind::Ums), true));
 }
 
 #[test]
@@ -533,5 +533,18 @@ fn a_group_is_checked_where_another_server_could_take_over_or_where_it_says_so()
             "1:80 services.u.health.fall: expected a whole number from 1 to 1000, found \"0\"",
             "1:92 services.u.health.timeout: expected a duration such as 30s, 100ms, 5m or 1h, found \"0\"",
         ]
+    );
+}
+
+#[test]
+fn an_authority_file_that_cannot_be_read_is_an_error() {
+    let text = "services:\n  a: {proto: http, net: {addr: ':1'}, http: {upstream_ca_file: /no/such.pem}}\n";
+    let surroundings = Surroundings { env: &|_| None, readable: &|_| false, cores: 1 };
+    let Err(ConfigError::Invalid(invalid)) = Config::parse(Path::new("x.yml"), text, surroundings) else {
+        panic!("expected an error");
+    };
+    assert_eq!(
+        said(&invalid.findings, Severity::Error),
+        ["2:64 services.a.http.upstream_ca_file: expected a readable PEM file, found \"/no/such.pem\""]
     );
 }

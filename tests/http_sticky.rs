@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hyper::Response;
 use hyper::body::Incoming;
 use proxy_support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use xrtc::config::{RouteUpstream, Scheme};
+use xrtc::http::{Arrival, Phase, TlsFacts, serve_connection};
 
 #[tokio::test]
 async fn a_cookie_keeps_a_client_on_its_server_and_a_client_without_one_takes_turns() {
@@ -43,6 +45,22 @@ async fn the_cookie_is_for_the_whole_site_and_no_script_and_only_groups_set_one(
     assert!(key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
     assert_eq!(get(edge.addr, "/single", &[]).await.set_cookie, None);
     edge.stop().await;
+}
+
+#[tokio::test]
+async fn on_tls_the_cookie_is_secure() {
+    let (group, _upstreams) = named_group(1).await;
+    let (service, _record) = service(&http(vec![in_group("/")]), &[group]);
+    let tls = TlsFacts { version: "tls13", cipher: "TLS13_AES_128_GCM_SHA256".to_owned() };
+    let addr = SocketAddr::from(([127, 0, 0, 1], 443));
+    let (mut client, io) = tokio::io::duplex(4096);
+    let (_phase, seen) = tokio::sync::watch::channel(Phase::Serving);
+    let arrival = Arrival { peer: addr, local: addr, tls: Some(tls) };
+    tokio::spawn(serve_connection(io, arrival, service, seen));
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    in_time(client.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.contains("; Path=/; Max-Age=3600; HttpOnly; Secure\r\n"), "{answer}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::finding::{ConfigError, Finding, Invalid, Severity, Source};
 use super::section::Findings;
-use super::{Config, env, known, raw, served, services};
+use super::{Config, Service, env, known, raw, served, services};
 
 /// A usable configuration, and what there is to say about it.
 #[derive(Clone, Debug)]
@@ -66,10 +66,7 @@ impl Config {
         shorten(&mut findings);
         let fails = findings.iter().any(|finding| finding.severity == Severity::Error);
         match config.filter(|_| !fails) {
-            Some(mut config) => {
-                served::reduce(&mut config);
-                Ok(Loaded { config, warnings: findings, source })
-            }
+            Some(config) => Ok(Loaded { config, warnings: findings, source }),
             None => {
                 // What is not served yet matters only once the file can be used.
                 findings.retain(|finding| finding.severity != Severity::Notice);
@@ -118,6 +115,7 @@ fn mean(path: &Path, text: &str, surroundings: Surroundings<'_>) -> (Option<Conf
 /// Files without which the program would do something else than the file says (xrtc.md §5.3).
 fn check_files(config: &Config, root: &raw::Node, readable: &dyn Fn(&Path) -> bool, findings: &mut Findings) {
     for service in &config.services {
+        check_ca_file(service, root, readable, findings);
         let Some(http) = service.http().filter(|http| http.optimal == super::Optimal::GeoIp) else {
             continue;
         };
@@ -135,6 +133,23 @@ fn check_files(config: &Config, root: &raw::Node, readable: &dyn Fn(&Path) -> bo
             format!("expected a readable GeoLite2-City database, found {:?}", file.display().to_string()),
         );
     }
+}
+
+fn check_ca_file(
+    service: &Service,
+    root: &raw::Node,
+    readable: &dyn Fn(&Path) -> bool,
+    findings: &mut Findings,
+) {
+    let file = service.http().and_then(|http| http.upstream.ca_file.as_deref());
+    let Some(file) = file.filter(|file| !readable(file)) else { return };
+    let node = root.get("services").and_then(|services| services.get(&service.name));
+    let node = node.and_then(|node| node.get("http")).and_then(|http| http.get("upstream_ca_file"));
+    findings.error(
+        node.map_or(root.at, |node| node.at),
+        &format!("services.{}.http.upstream_ca_file", service.name),
+        format!("expected a readable PEM file, found {:?}", file.display().to_string()),
+    );
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -18,6 +18,7 @@ mod location;
 mod pools;
 mod proxy;
 mod rest;
+mod routing;
 mod server;
 mod service;
 mod session_urls;

@@ -25,15 +25,16 @@ use super::coding;
 use super::conversation::Conversation;
 use super::forwarded::{Arrival, request_id, set_forwarded};
 use super::forwarding::{Forwarded, forward};
-use super::headers::{is_websocket_upgrade, offered_protocols, remove_hop_by_hop};
-use super::pools::{Belongs, Need};
+use super::headers::{is_websocket_upgrade, remove_hop_by_hop};
+use super::pools::Need;
+use super::routing::{Unrouted, find_route, unrouted};
 use super::server::ClientConnection;
 use super::service::{HttpService, ServedRoute};
 use super::session_urls;
 use super::upstream::{self, OutgoingBody};
 use super::websocket;
 use crate::dialect::{Carrier, ExchangeId, Head, Message, Side, Verdict};
-use crate::route::{Asked, Choice, Chosen, RequestKind, session_in_answer};
+use crate::route::{Chosen, RequestKind, session_in_answer};
 
 /// A client has this long to send a body that a dialect reads: 1 MiB on a line of 300 kbit/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -165,58 +166,6 @@ fn check(request: &Request<Received>) -> Result<(), Fault> {
         return Err(Fault::Malformed("this is no forward proxy"));
     }
     Ok(())
-}
-
-fn find_route<'a>(
-    service: &'a HttpService,
-    request: &Request<Received>,
-) -> Result<(Chosen, &'a ServedRoute), Fault> {
-    let headers = request.headers();
-    let protocols = if is_websocket_upgrade(request) { offered_protocols(headers) } else { Vec::new() };
-    // In absolute form the target's authority is the host (RFC 9112 §3.2.2).
-    let authority = request.uri().authority().map(|authority| authority.as_str());
-    let host = authority.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok()));
-    let asked = Asked { host, path: request.uri().path(), ws_protocols: &protocols };
-    match service.table.choose(&asked) {
-        Choice::Misdirected => Err(Fault::Misdirected),
-        Choice::Unrouted => Err(Fault::Unrouted),
-        Choice::Routed(chosen) => {
-            service.route(chosen.route).map(|route| (chosen, route)).ok_or(Fault::Unrouted)
-        }
-    }
-}
-
-/// What becomes of a request that no rule of a route takes.
-enum Unrouted<'a> {
-    /// The client's live sticky session was on this route last.
-    Stays(Chosen, &'a ServedRoute),
-    Answer(Response<Body>),
-}
-
-/// A file that is there comes first: whoever has a page and a route on one port could not reload the page otherwise, once the
-/// route has set its cookie.
-async fn unrouted<'a>(service: &'a HttpService, request: &Request<Received>) -> Result<Unrouted<'a>, Fault> {
-    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    if !is_websocket_upgrade(request)
-        && let Some(files) = &service.files
-        && let Some(response) = files.answer(method, uri.path(), uri.query(), headers).await
-    {
-        return Ok(Unrouted::Answer(response));
-    }
-    if let Some((chosen, route)) = stay(service, request) {
-        return Ok(Unrouted::Stays(chosen, route));
-    }
-    match *method {
-        Method::OPTIONS => Ok(Unrouted::Answer(answer::empty())),
-        _ => Err(Fault::Unrouted),
-    }
-}
-
-fn stay<'a>(service: &'a HttpService, request: &Request<Received>) -> Option<(Chosen, &'a ServedRoute)> {
-    let key = Belongs::of(request.headers()).key?;
-    let route = service.pools.last_route(key)?;
-    let chosen = service.table.stay(route, request.uri().path())?;
-    Some((chosen, service.route(route)?))
 }
 
 enum Decided {
