@@ -427,7 +427,7 @@ fn what_is_not_served_is_not_claimed_either() {
     let loaded = load(&vector("generation_a.yml"));
     let http = loaded.config.services[0].http().expect("serves HTTP");
     assert_eq!(http.routes[0].dialect, Some(DialectKind::Janus));
-    assert_eq!((http.routes[1].dialect.clone(), http.routes[1].ice_direct), (Some(DialectKind::Ums), false));
+    assert_eq!((http.routes[1].dialect.clone(), http.routes[1].ice_direct), (Some(DialectKind::Ums), true));
 }
 
 #[test]

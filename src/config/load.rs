@@ -66,10 +66,7 @@ impl Config {
         shorten(&mut findings);
         let fails = findings.iter().any(|finding| finding.severity == Severity::Error);
         match config.filter(|_| !fails) {
-            Some(mut config) => {
-                served::reduce(&mut config);
-                Ok(Loaded { config, warnings: findings, source })
-            }
+            Some(config) => Ok(Loaded { config, warnings: findings, source }),
             None => {
                 // What is not served yet matters only once the file can be used.
                 findings.retain(|finding| finding.severity != Severity::Notice);

@@ -1,10 +1,9 @@
 //! \[pure\] What this version reads but does not serve yet. Using one of these says so once, in one line; when a
-//! feature comes, its line goes, and what [`reduce`] says of it.
+//! feature comes, its line goes.
 
 use super::finding::{Finding, Severity};
 use super::raw::{Entry, Node, Value};
 use super::section::{boolean, join};
-use super::{Config, ServiceKind};
 
 /// One feature that is not there yet.
 struct NotYet {
@@ -23,8 +22,6 @@ enum When {
     Given,
     /// Its value is this.
     Is(&'static str),
-    /// It is true.
-    True,
 }
 
 /// `proto: tcp` with `enable_http: true`.
@@ -46,18 +43,6 @@ const NOT_YET: &[NotYet] = &[
         says: "the admin service is not served yet; this service does not listen",
     },
     NotYet {
-        key: "services.*.http.routes.*.icetcp",
-        protos: HTTP,
-        when: When::True,
-        says: "backends are not reached over ICE-TCP yet; UDP is used",
-    },
-    NotYet {
-        key: "services.*.http.routes.*.icedirect",
-        protos: HTTP,
-        when: When::True,
-        says: "the transparent mode is not served yet; sessions of this route are half proxy",
-    },
-    NotYet {
         key: "services.*.http.routes.*.signalling",
         protos: HTTP,
         when: When::Given,
@@ -68,18 +53,6 @@ const NOT_YET: &[NotYet] = &[
 /// One notice for every use of something that is not served yet, in file order.
 pub(super) fn check(root: &Node, findings: &mut Vec<Finding>) {
     walk(root, "", &[], None, findings);
-}
-
-/// Makes the configuration what the notices say: a route does not claim what is not done.
-pub(super) fn reduce(config: &mut Config) {
-    let https = config.services.iter_mut().filter_map(|service| match &mut service.kind {
-        ServiceKind::Http(http) | ServiceKind::Tcp { http: Some(http), .. } => Some(http),
-        _ => None,
-    });
-    for route in https.flat_map(|http| &mut http.routes) {
-        route.ice_direct = false;
-        route.ice_tcp = false;
-    }
 }
 
 fn walk(node: &Node, path: &str, keys: &[&str], proto: Option<&str>, findings: &mut Vec<Finding>) {
@@ -119,7 +92,6 @@ impl When {
         match self {
             When::Given => node.value != Value::Null,
             When::Is(value) => node.text() == Some(value),
-            When::True => node.text().and_then(boolean) == Some(true),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What each side is shown of the other's description, and what a text must not hold to pass unread.
+//! What each side is shown of the other's description, what a text must not hold to pass unread, and how the edge says no.
 
 use std::fmt::Display;
 
@@ -7,7 +7,8 @@ use crate::session::registration::{Credentials, Mode};
 
 use super::exchange::{Exchange, SdpType};
 use super::facts::Facts;
-use super::{Context, Settings};
+use super::json_edit::quote;
+use super::{Context, Settings, Verdict};
 
 /// Tells `exchange` of a description of the backend, and returns it as the client sees it.
 pub(super) fn backend_view(
@@ -32,6 +33,24 @@ pub(super) fn edge_view(
     let view = ClientView { candidates: &settings.edge_candidates, credentials: &credentials, lite };
     towards_client(sdp, description, &view)
 }
+
+/// An error of the edge to a request, with its reason.
+pub(super) fn refuse(status: u16, reason: &str) -> Verdict {
+    let body = [br#"{"status":"#, quote(reason).as_slice(), b"}"].concat();
+    let mut headers = vec![("content-type", "application/json".to_owned())];
+    if status == 503 {
+        headers.push(("retry-after", RETRY_AFTER.to_owned()));
+    }
+    Verdict::Respond { status, headers, body }
+}
+
+/// The edge has no room for another session.
+pub(super) fn full() -> Verdict {
+    refuse(503, "expected fewer sessions in use")
+}
+
+/// Seconds after which a client may ask a full edge again: some sessions end in that time.
+const RETRY_AFTER: &str = "5";
 
 /// Whether a body that no rule reads names a candidate. Such a body does not pass: its receiver may be more lenient.
 pub(super) fn names_candidate(body: &[u8]) -> bool {

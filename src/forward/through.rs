@@ -141,14 +141,15 @@ impl Forwarder {
         let request = message.is_binding(Class::Request);
         let authentic =
             verify_with_any(through, message, |keys| if request { &keys.client } else { &keys.backend });
-        if let Err(reason) = authentic {
-            return Verdict::Drop(reason);
-        }
-        let first = message.is_binding(Class::Success) && through.answered(slot);
+        let generation = match authentic {
+            Ok(generation) => generation,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        let first = message.is_binding(Class::Success) && through.answered(slot, generation);
         let Some(flow) = through.flow(slot) else { return Verdict::Drop(DropReason::UnknownBackend) };
         let to = toward_client(flow.at);
         if let (true, Some(path)) = (first, flow.path) {
-            self.report_through_connected(now, key, to, path);
+            self.report_through_connected(now, key, to, path, generation);
         }
         Verdict::Forward(to)
     }
@@ -336,6 +337,7 @@ impl Forwarder {
         key: ThroughKey,
         client: Destination,
         path: BackendPath,
+        generation: u32,
     ) {
         let listener = self.listener_address(client);
         let Some(through) = self.tables.throughs.get(key.0) else { return };
@@ -343,21 +345,21 @@ impl Forwarder {
             client: (client.to, listener),
             backend: (path.socket.addr, path.remote),
             took: now.saturating_duration_since(through.registered),
-            generation: through.registration().map_or(0, |registration| registration.generation),
+            generation,
         };
         self.push_event(through.id, through.origin.clone(), kind);
     }
 }
 
-/// Old keys stay good for packets that were on their way during a restart.
+/// Old keys stay good for packets that were on their way during a restart. Returns the generation whose key fits.
 fn verify_with_any<'t>(
     through: &'t Through,
     message: &Message<'_>,
     key: impl Fn(&'t Keys) -> &'t crate::stun::Key,
-) -> Result<(), DropReason> {
+) -> Result<u32, DropReason> {
     let mut result = Err(DropReason::UnknownUsername);
     for keys in through.keys() {
-        result = verified(message.verify(key(keys)));
+        result = verified(message.verify(key(keys))).map(|()| keys.registration.generation);
         if result.is_ok() {
             break;
         }

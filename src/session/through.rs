@@ -91,8 +91,8 @@ pub struct Through {
     claimed: Instant,
     /// When the timer wheel wakes this session.
     pub armed: Option<Instant>,
-    /// The backend answered once.
-    pub connected: bool,
+    /// The newest generation in which the backend answered.
+    connected: Option<u32>,
 }
 
 /// What a check did.
@@ -132,7 +132,7 @@ impl Through {
             registered,
             claimed: now,
             armed: None,
-            connected: false,
+            connected: None,
         };
         through.restart(registration);
         through
@@ -237,12 +237,14 @@ impl Through {
         }
     }
 
-    /// An authenticated answer of the backend came by this flow. Whether it is the session's first.
-    pub fn answered(&mut self, slot: u8) -> bool {
+    /// An answer of the backend came by this flow, authentic in `generation`. Whether it is the first in a generation.
+    pub fn answered(&mut self, slot: u8, generation: u32) -> bool {
         let Some(flow) = self.flow_mut(slot) else { return false };
         flow.answered = true;
         self.good = flow.candidate;
-        !std::mem::replace(&mut self.connected, true)
+        let first = self.connected.is_none_or(|newest| newest < generation);
+        self.connected = self.connected.max(Some(generation));
+        first
     }
 
     /// The candidate that a flow without a path wants to reach.
@@ -317,7 +319,7 @@ impl Through {
             return Some(EndReason::ClientSilent);
         }
         let late = now.saturating_duration_since(self.claimed) >= CONNECT_TIMEOUT;
-        (late && !self.connected).then_some(EndReason::BackendSilent)
+        (late && self.connected.is_none()).then_some(EndReason::BackendSilent)
     }
 
     /// When the session wants to be looked at.
@@ -327,7 +329,7 @@ impl Through {
             let expires = flow.seen + PATH_TIMEOUT;
             if retry && !flow.answered { expires.min(flow.since + self.patience(flow)) } else { expires }
         });
-        let connects = (!self.connected).then_some(self.claimed + CONNECT_TIMEOUT);
+        let connects = self.connected.is_none().then_some(self.claimed + CONNECT_TIMEOUT);
         of_flows.chain(connects).min()
     }
 

@@ -39,7 +39,7 @@ async function runGroup(group) {
   mkdirSync(logs, { recursive: true });
   // The media server; a WHIP endpoint stands in Janus' place.
   const janus = group.whip ? new WhipEndpoint(run, file('endpoint.log')) : new Janus(run, join(scratch, `${slug}-janus`), file('janus.log'));
-  const edge = straight ? new Straight() : new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite: group.rewrite, shared: group.shared, whip: group.whip, pages: pages.edgeUrl });
+  const edge = straight ? new Straight() : new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite: group.rewrite, shared: group.shared, whip: group.whip, route: group.route, pages: pages.edgeUrl });
   const capture = new Program(run, 'edge', ['tcpdump', '-i', 'any', '-s', '256', '-U', '-Z', 'root', '-w', file('edge.pcap')], { log: file('tcpdump.log') });
   const shared = { ...group, run, janus, edge, browsers, pageUrl: pages.url, consoleLog: file('browser.log') };
   try {

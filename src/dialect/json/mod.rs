@@ -20,7 +20,7 @@ use super::exchange::{Exchange, SdpType};
 use super::facts::Facts;
 use super::json_edit::{Edits, JsonError, Kind, Value, first_value, quote};
 use super::sessions::{Number, Sessions};
-use super::view::{backend_view, names_candidate};
+use super::view::{backend_view, full, names_candidate};
 use super::{Carrier, ConnectionId, Context, Dialect, ExchangeId, Head, Message, Settings, Side, Verdict};
 
 pub use fuzzing::fuzz;
@@ -140,7 +140,7 @@ impl Json {
                 session.exchange.client_described(cx, &self.settings, &session.state, facts, SdpType::Offer);
                 Waiting::Known(number)
             }
-            None if !has_room => return refuse("expected fewer sessions in use".to_owned()),
+            None if !has_room => return full(),
             None => {
                 let mut exchange = Exchange::default();
                 exchange.client_described(cx, &self.settings, &Name(asked), facts, SdpType::Offer);

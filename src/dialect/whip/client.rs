@@ -4,13 +4,13 @@
 use crate::dialect::exchange::{Exchange, SdpType};
 use crate::dialect::facts::Facts;
 use crate::dialect::sessions::Number;
-use crate::dialect::view::names_candidate;
+use crate::dialect::view::{full, names_candidate, refuse};
 use crate::dialect::{Context, Head, Verdict};
 use crate::sdp::{Description, hide};
 
 use super::condition::{self, Unmet};
 use super::fragment::{self, Fragment};
-use super::{Media, Name, Resource, Waiting, Whip, media, refuse};
+use super::{Media, Name, Resource, Waiting, Whip, media};
 
 /// Ufrags before restarts that are remembered; a client that restarts more often trickles no candidates of the first.
 const MAX_PAST: usize = 8;
@@ -65,7 +65,7 @@ impl Whip {
 
     fn wait_for_session(&mut self, head: &Head<'_>, exchange: Exchange, verdict: Verdict) -> Verdict {
         if !self.sessions.has_room() {
-            return refuse(503, "expected fewer sessions in use");
+            return full();
         }
         self.waiting.insert(head.exchange, Waiting::Session(Box::new(exchange)));
         verdict

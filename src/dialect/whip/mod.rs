@@ -18,7 +18,6 @@ use crate::session::registration::{EndReason, SessionId};
 
 use super::exchange::Exchange;
 use super::facts::Facts;
-use super::json_edit::quote;
 use super::sessions::{Number, Sessions};
 use super::{Carrier, ConnectionId, Context, Dialect, ExchangeId, Head, Message, Settings, Side, Verdict};
 
@@ -151,16 +150,3 @@ fn media(content_type: Option<&str>, body: &[u8]) -> Media {
         _ => Media::Other,
     }
 }
-
-/// An error of the edge, with its reason.
-fn refuse(status: u16, reason: &str) -> Verdict {
-    let body = [br#"{"status":"#, quote(reason).as_slice(), b"}"].concat();
-    let mut headers = vec![("content-type", "application/json".to_owned())];
-    if status == 503 {
-        headers.push(("retry-after", RETRY_AFTER.to_owned()));
-    }
-    Verdict::Respond { status, headers, body }
-}
-
-/// Seconds after which a client may ask a full edge again: some sessions end in that time.
-const RETRY_AFTER: &str = "5";

@@ -199,6 +199,7 @@ fn an_ice_restart_keeps_the_flow_and_takes_the_new_credentials() {
     w.run(Duration::from_millis(50));
     assert_eq!(answers(&mut w, client_addr(1)), 1);
     assert_eq!(w.open_sockets(), 1);
+    assert_eq!(w.was_connected(), 2, "the restart is told");
     w.command(Command::End(SessionId(1), EndReason::Hangup));
     assert!(w.events.iter().any(|event| matches!(event, SessionEventKind::Ended { .. })));
     assert_eq!((w.open_sockets(), w.forwarder.known_sessions()), (0, 0));

@@ -6,6 +6,7 @@ import { endings } from './endings.mjs';
 import { janusOffers } from './janus_offers.mjs';
 import { long } from './long.mjs';
 import { outages } from './outage.mjs';
+import { roamings } from './roaming.mjs';
 import { tcp } from './tcp.mjs';
 import { videoRooms } from './videoroom.mjs';
 import { whip } from './whip.mjs';
@@ -39,6 +40,10 @@ export const groups = [
   { name: 'full_trickle', nat: fullTrickle, cases: [...echoTests(), ...videoRooms(['ws']), ...janusOffers(), clientRestart('ws'), janusRestart('rest'), janusRenegotiation('rest'), ...echoTests(['ws'], 'firefox')] },
   { name: 'ice_lite', nat: iceLite, cases: [...echoTests(), ...videoRooms(['rest']), ...janusOffers(), clientRestart('rest'), janusRestart('ws'), ...echoTests(['rest'], 'firefox')] },
   { name: 'ice_lite+full_trickle', nat: { ...iceLite, ...fullTrickle }, cases: [...echoTests(), ...videoRooms(['ws']), clientRestart('ws')] },
+  { name: 'transparent', nat: {}, route: { icedirect: true }, cases: [...echoTests(), ...videoRooms(['ws']), clientRestart('ws'), ...echoTests(['ws'], 'firefox')] },
+  { name: 'transparent, TCP', nat: { ice_tcp: true, ice_lite: true }, route: { icedirect: true, icetcp: true }, cases: echoTests() },
+  { name: 'icetcp', nat: { ice_tcp: true, ice_lite: true }, route: { icetcp: true }, cases: [...echoTests(), clientRestart('ws')] },
+  { name: 'roaming', nat: {}, cases: roamings() },
   { name: 'endings', nat: {}, cases: endings() },
   { name: 'long', nat: {}, cases: long() },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },

@@ -65,7 +65,7 @@ export class Case {
     await this.closePages();
     assert.ok(this.janus.running, 'Janus has crashed');
     assert.ok(this.edge.running, 'the edge has crashed');
-    if (!this.edge.straight && !this.spec.control) noWayAround(await this.packets(), this.edge.ice);
+    if (!this.edge.straight && !this.spec.control) noWayAround(await this.packets(), this.edge.ice, this.edge.backendTransport);
     const leaked = [...this.#secrets].filter((secret) => this.edge.log && readFileSync(this.edge.log, 'utf8').includes(secret));
     assert.equal(leaked.length, 0, 'ICE passwords in the log of the edge');
   }

@@ -28,7 +28,7 @@ export async function goesThroughEdge(call, caller, name) {
   const info = janus.handleInfo(caller.session, caller.handles.get(name));
   const peer = janusPeer(info);
   assert.equal(peer?.ip, edge.backendFacingIp, `${name}: selected remote address of Janus`);
-  assert.equal(peer.transport, 'udp', `${name}: selected transport of Janus`);
+  assert.equal(peer.transport, edge.backendTransport, `${name}: selected transport of Janus`);
   if (edge.straight) return;
   assert.equal(remote.port, edge.ice.port, `${name}: selected remote port of the browser`);
   assert.ok(remoteCandidates.length > 0, `${name}: the description for the browser has no candidates`);
@@ -47,8 +47,8 @@ export async function goesThroughEdge(call, caller, name) {
 const connectedBy = (port) => new RegExp(`client=${addr.client}:\\d+ > ${addr.edgeFront}:${port} backend=${addr.edgeBack}:\\d+ > ${addr.janus}:\\d+`);
 
 // `counts`: packets during the case, see counters.mjs. With ICE over TCP no UDP packet leaves the client at all.
-export function noWayAround(counts, { protocol }) {
-  assert.ok(counts.janusFromEdge > 0, 'Janus got no packet from the edge');
+export function noWayAround(counts, { protocol }, backendTransport) {
+  assert.equal(counts.janusFromEdge > 0, backendTransport === 'udp', `UDP packets of the edge to Janus: ${counts.janusFromEdge}`);
   assert.equal(counts.clientToEdgePort > 0, protocol === 'udp', `UDP packets of the browser to the port of the edge: ${counts.clientToEdgePort}`);
   for (const leak of ['janusFromElsewhere', 'janusToClient', 'clientToJanus', 'clientToOtherEdgePort']) {
     assert.equal(counts[leak], 0, `UDP packets ${leak}`);

@@ -19,9 +19,11 @@ const STOP_PATIENCE_MS = 12000;
 
 export class Edge {
   // `rewrite: false` is the negative control: the same proxy, without its duties to the SDP.
+  // `route`: further keys of the route, such as icedirect.
   // `shared`: one TCP port for everything and no UDP port; `pages` is where the pages are, as the edge reaches them.
-  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages }) {
-    Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, pages });
+  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {} }) {
+    Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, pages, route });
+    this.backendTransport = route.icetcp ? 'tcp' : 'udp';
     this.port = shared ? SHARED_PORT : HTTP_PORT;
     this.ice = shared ? { protocol: 'tcp', port: SHARED_PORT } : { protocol: 'udp', port: ICE_PORT };
     const host = `${addr.edgeFront}:${this.port}`;
@@ -37,8 +39,7 @@ export class Edge {
   }
 
   async start() {
-    if (this.whip) writeFileSync(this.routes, whipConfig());
-    else writeFileSync(this.routes, this.shared ? sharedConfig(this.pages, certificate(this.routes)) : config(this.rewrite ? 'janus' : 'plain'));
+    writeFileSync(this.routes, this.#config());
     this.program = new Program(this.run, 'edge', [this.binary, 'run', '-c', this.routes], {
       log: this.log,
       env: { XRTC_LOG: process.env.XRTC_LOG ?? 'info,xrtc=debug' },
@@ -62,6 +63,12 @@ export class Edge {
     return sessionEvents(this.log).filter((line) => line.event === event);
   }
 
+  #config() {
+    if (this.whip) return whipConfig();
+    if (this.shared) return sharedConfig(this.pages, certificate(this.routes));
+    return config(this.rewrite ? 'janus' : 'plain', this.route);
+  }
+
   #listens() {
     if (!this.running) throw new Error(`the edge did not start: ${lines(this.log).slice(-3).join(' / ')}`);
     return canConnect(addr.edgeFront, this.port);
@@ -73,6 +80,7 @@ export class Straight {
   constructor() {
     this.servers = { rest: `${janus.rest}/janus`, ws: janus.ws };
     this.ice = { protocol: 'udp' };
+    this.backendTransport = 'udp';
     this.remoteIp = addr.janus;
     this.backendFacingIp = addr.client;
     this.running = true;
@@ -88,7 +96,8 @@ export class Straight {
   }
 }
 
-function config(tag) {
+function config(tag, route) {
+  const further = Object.entries(route).map(([key, value]) => `          ${key}: ${value}\n`).join('');
   return `drain_timeout: 1s
 services:
   front:
@@ -101,7 +110,7 @@ services:
           upstream: http://media
           paths: [/janus]
           protos: [ws@janus-protocol]
-  media:
+${further}  media:
     proto: upstream
     servers: ["${janus.rest}", "${janus.ws}"]
   ice:

@@ -1,0 +1,34 @@
+// The client's address changes in the middle of a call, as behind a NAT that forgot, or on another network.
+import assert from 'node:assert/strict';
+import { mediaRises } from '../lib/checks.mjs';
+import { ICE_PORT } from '../lib/edge.mjs';
+import { addr, execIn } from '../lib/namespaces.mjs';
+import { until } from '../lib/processes.mjs';
+import { callEcho, echo } from './echotest.mjs';
+
+const NEW_ADDRESS = '10.50.0.9';
+const RULE = ['POSTROUTING', '-p', 'udp', '-d', addr.edgeFront, '--dport', String(ICE_PORT), '-j', 'SNAT', '--to-source', NEW_ADDRESS];
+
+async function roaming(test) {
+  const caller = await test.caller();
+  await callEcho(caller);
+  await test.works(caller, 'echo', { data: echo });
+  const session = test.session(caller, 'echo');
+  const nat = (action) => execIn(test.run, 'client', ['iptables', '-w', '-t', 'nat', action, ...RULE]);
+  execIn(test.run, 'client', ['ip', 'addr', 'add', `${NEW_ADDRESS}/24`, 'dev', 'c0']);
+  nat('-A');
+  try {
+    const moved = await until('the edge follows the client', () =>
+      test.edge.sessions('migrated').find((line) => line.session === session && line.to.startsWith(`${NEW_ADDRESS}:`)), { timeout: 15000 });
+    assert.ok(moved.from.startsWith(`${addr.client}:`), `the edge moved from ${moved.from}`);
+    await mediaRises(caller, 'echo');
+    await caller.data('echo', echo.text, echo.expected);
+  } finally {
+    nat('-D');
+    execIn(test.run, 'client', ['ip', 'addr', 'del', `${NEW_ADDRESS}/24`, 'dev', 'c0']);
+  }
+}
+
+export const roamings = () => ['chromium', 'firefox'].map((browser) => ({
+  name: `the client's address changes in a call${browser === 'firefox' ? ', Firefox' : ''}`, transport: 'ws', browser, edgeOnly: true, run: roaming,
+}));
