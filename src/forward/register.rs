@@ -299,7 +299,7 @@ impl Forwarder {
                 let empty = state.client.is_empty();
                 self.tables.clients_by_addr.remove(&AddrKey::new(listener, remote));
                 if empty {
-                    self.end(now, session, EndReason::ClientSilent);
+                    self.end(now, session, EndReason::ClientClosed);
                 }
             }
             Some(ClientEntry::Through { session, .. }) => {

@@ -223,10 +223,10 @@ impl Forwarder {
     ) {
         let Some(through) = self.tables.throughs.get_mut(key.0) else { return };
         let Some(flow) = through.leave(listener, remote) else { return };
-        let over = through.over(now);
+        let was_last = through.flows().next().is_none();
         self.forget_flow(&flow);
-        if let Some(reason) = over {
-            self.end_through(now, key, reason);
+        if was_last {
+            self.end_through(now, key, EndReason::ClientClosed);
         }
     }
 

@@ -165,6 +165,8 @@ pub enum EndReason {
     SignallingClosed,
     /// No packet from any address of the client for 30 s.
     ClientSilent,
+    /// The client closed its last connection (ICE-TCP).
+    ClientClosed,
     /// The backend stopped answering checks (RFC 7675 consent).
     BackendSilent,
     /// Registered, but no valid check arrived in time.
@@ -188,6 +190,7 @@ impl EndReason {
             EndReason::Destroyed => "destroyed",
             EndReason::SignallingClosed => "signalling_closed",
             EndReason::ClientSilent => "client_silent",
+            EndReason::ClientClosed => "client_closed",
             EndReason::BackendSilent => "backend_silent",
             EndReason::NeverConnected => "never_connected",
             EndReason::Replaced => "replaced",

@@ -175,13 +175,13 @@ fn a_connection_that_closes_takes_its_session_with_it_if_it_was_the_last() {
     assert_eq!(w.forwarder.live_sessions(), 1);
     w.forwarder.client_gone(w.now, 0, client_addr(1));
     w.run(Duration::from_millis(10));
-    assert_eq!(w.ends(), ["client_silent"]);
+    assert_eq!(w.ends(), ["client_closed"]);
     assert_eq!(w.open_sockets(), 0);
 
     w.connected(7);
     w.forwarder.client_gone(w.now, 0, client_addr(7));
     w.run(Duration::from_millis(10));
-    assert_eq!(w.ends(), ["client_silent"; 2], "the same in half-proxy mode");
+    assert_eq!(w.ends(), ["client_closed"; 2], "the same in half-proxy mode");
 }
 
 #[test]

@@ -14,8 +14,8 @@ export const ICE_PORT = 6001;
 // The one TCP port of the groups that have no UDP port: pages, signalling and media, plain and TLS.
 export const SHARED_PORT = 8443;
 export const DIAL_TIMEOUT_MS = 2000;
-// The drain of one second, and what the edge gives connections that are slow to end.
-const STOP_PATIENCE_MS = 12000;
+// The drain of one second, and a moment for what is under way.
+const STOP_PATIENCE_MS = 4000;
 
 export class Edge {
   // `rewrite: false` is the negative control: the same proxy, without its duties to the SDP.
