@@ -79,7 +79,8 @@ fn run(file: &Path) -> anyhow::Result<()> {
     let loaded = load(file)?;
     show_warnings(&loaded);
     let candidates = candidates(&loaded)?;
-    Ok(xrtc::app::run(&loaded.config, &candidates)?)
+    // The message is whole; printing its sources behind it would say everything twice.
+    xrtc::app::run(&loaded.config, &candidates).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {

@@ -151,3 +151,18 @@ fn the_environment_expands_inside_the_file() {
     );
     assert!(Path::new(env!("CARGO_BIN_EXE_xrtc")).exists());
 }
+
+#[test]
+fn a_udp_port_that_another_process_shares_with_others_is_refused_not_shared() {
+    let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("a socket");
+    taken.set_reuse_port(true).expect("an option");
+    taken.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let addr = taken.local_addr().expect("an address").as_socket().expect("an IP address");
+    let file = format!("services: {{media: {{proto: udp, net: {{addr: '{addr}', enable_ice: true}}}}}}\n");
+    let out = xrtc("taken", &[("r.yml", &file)], &["run", "-c", "r.yml"], &[]);
+    assert_eq!(out.status.code(), Some(1));
+    let said = text(&out.stderr);
+    let expected = format!("udp {addr}: cannot listen: Address already in use");
+    assert_eq!(said.matches(&expected).count(), 1, "{said}");
+    assert_eq!(said.matches("in use").count(), 1, "told once: {said}");
+}

@@ -100,9 +100,10 @@ impl PacketSide {
         for addr in listeners {
             // With port 0 the kernel chooses once, for all workers.
             let mut chosen = *addr;
+            let failed = |source| ListenError::Bind { addr: *addr, source };
+            socket::Socket::is_free(chosen).map_err(failed)?;
             for of_worker in &mut sockets {
-                let bound = socket::Socket::listen(chosen, media)
-                    .map_err(|source| ListenError::Bind { addr: *addr, source })?;
+                let bound = socket::Socket::listen(chosen, media).map_err(failed)?;
                 chosen = bound.local_addr()?;
                 of_worker.push(bound);
             }

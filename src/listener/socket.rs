@@ -22,6 +22,12 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    /// Whether the address is free. The workers share it by `SO_REUSEPORT`, and so would another process that asks for
+    /// the same: the kernel would then give half of the packets to each, in silence.
+    pub(super) fn is_free(addr: SocketAddr) -> io::Result<()> {
+        UdpSocket::bind(addr).map(drop)
+    }
+
     /// A listener that shares its address with those of the other workers.
     pub(super) fn listen(addr: SocketAddr, media: &Media) -> io::Result<Socket> {
         let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
