@@ -289,3 +289,23 @@ async fn only_trusted_balancers_are_believed() {
     assert!(!answer.contains("200"), "{answer}");
     assert!(heads.lock().unwrap().iter().all(|head| head.contains("x-forwarded-for: 127.0.0.1")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_not_said_what_it_wants_does_not_hold_up_the_end() {
+    let (edge, _) = start("").await;
+    let silent = open(&edge).await;
+    let mut half_head = open(&edge).await;
+    half_head.write_all(b"GET /x HTTP/1.1\r\n").await.unwrap();
+    let mut half_hello = open(&edge).await;
+    half_hello.write_all(&[22, 3, 1, 0, 200, 1]).await.unwrap();
+    let mut answered = open(&edge).await;
+    answered.write_all(b"GET /x HTTP/1.1\r\nhost: edge\r\n\r\n").await.unwrap();
+    let mut start = [0; 12];
+    answered.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    let asked = Instant::now();
+    let log = tokio::task::spawn_blocking(move || edge.end()).await.unwrap();
+    assert!(log.contains("xrtc stops"), "{log}");
+    assert!(asked.elapsed() < Duration::from_secs(3), "took {:?}", asked.elapsed());
+    drop((silent, half_head, half_hello, answered));
+}

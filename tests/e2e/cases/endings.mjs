@@ -14,7 +14,8 @@ function ending(name, transport, act, expected) {
       const session = test.session(caller, 'echo');
       await act(caller);
       const { reason, up_packets: up, down_packets: down } = await test.ended(session, AT_ONCE_MS);
-      assert.equal(reason, expected, 'the reason in the log');
+      // Janus answers some of them with a `hangup` event of its own, which may overtake.
+      assert.ok([expected, 'hangup'].includes(reason), `the reason in the log is ${reason}, expected ${expected}`);
       assert.ok(up > 10 && down > 10, `packets in the log: ${up} up, ${down} down`);
     },
   };

@@ -14,6 +14,8 @@ export const ICE_PORT = 6001;
 // The one TCP port of the groups that have no UDP port: pages, signalling and media, plain and TLS.
 export const SHARED_PORT = 8443;
 export const DIAL_TIMEOUT_MS = 2000;
+// The drain of one second, and what the edge gives connections that are slow to end.
+const STOP_PATIENCE_MS = 12000;
 
 export class Edge {
   // `rewrite: false` is the negative control: the same proxy, without its duties to the SDP.
@@ -47,7 +49,7 @@ export class Edge {
 
   async stop() {
     if (!this.program) return;
-    const ended = await this.program.stop('SIGTERM', 4000);
+    const ended = await this.program.stop('SIGTERM', STOP_PATIENCE_MS);
     const panic = lines(this.log).find((line) => line.includes('panicked at'));
     if (panic) throw new Error(`the edge panicked: ${panic}`);
     if (ended !== 0) throw new Error(`the edge ended with ${ended} after SIGTERM, expected 0`);
