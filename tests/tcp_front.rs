@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::CertificateDer;
 use support::edge::{Edge, Ground};
-use support::{stream, within};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use support::routes::one_port;
+use support::stream::{self, ask};
+use support::within;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -52,28 +54,8 @@ async fn answer(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>) {
 }
 
 fn shared(ground: &Ground<'_>, upstream: SocketAddr, net: &str) -> String {
-    let (tcp, dir) = (ground.tcp, ground.dir.display());
-    format!(
-        r#"services:
-  mux0:
-    proto: tcp
-    enable_http: true
-    net:
-      addr: "{tcp}"
-      enable_ice: true
-      candidate_ips: ["{}"]
-      tls_crt_file: "{dir}/cert.pem"
-      tls_key_file: "{dir}/key.pem"
-      {net}
-    http:
-      rest: false
-      routes:
-        all: {{dialect: plain, upstream: "http://{upstream}", paths: [/]}}
-media: {{workers: 1}}
-drain_timeout: 100ms
-"#,
-        tcp.ip()
-    )
+    let all = format!("{{dialect: plain, upstream: \"http://{upstream}\", paths: [/]}}");
+    one_port(ground, net, &format!("{{rest: false, routes: {{all: {all}}}}}"))
 }
 
 async fn start(net: &str) -> (Edge, Arc<Mutex<Vec<String>>>) {
@@ -92,15 +74,6 @@ async fn open(edge: &Edge) -> TcpStream {
 }
 
 const REQUEST: &[u8] = b"GET /page HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n";
-
-/// Sends a request in two parts, or in pieces, and reads the answer.
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &[u8], piece: usize) -> String {
-    stream::write_in_pieces(&mut stream, request, piece).await;
-    let mut answer = Vec::new();
-    // Without a close_notify, what was read still counts.
-    let _ = within(10, "the answer", stream.read_to_end(&mut answer)).await;
-    String::from_utf8_lossy(&answer).into_owned()
-}
 
 fn is_fine(answer: &str) -> bool {
     answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello")
