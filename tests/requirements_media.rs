@@ -159,7 +159,7 @@ async fn requirement_16_a_backend_that_never_accepts_delays_only_its_own_session
         let asked = Instant::now();
         let text = format!("packet {number}");
         assert_eq!(other.ping(&text).await, format!("{text} via {}", other.handle));
-        assert!(asked.elapsed() < Duration::from_millis(500), "waited {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(1), "waited {:?}", asked.elapsed());
     }
     let fresh = within(10, "another session", Client::connect(edge.http)).await;
     assert_eq!(fresh.ping("new").await, format!("new via {}", fresh.handle));
