@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { lines, sessionEvents } from './edge_log.mjs';
-import * as janus from './janus.mjs';
+import { restOf, wsOf } from './janus.mjs';
 import { addr } from './namespaces.mjs';
 import { Program, until } from './processes.mjs';
 import { upstream as whipUpstream } from './whip_endpoint.mjs';
@@ -20,9 +20,11 @@ const STOP_PATIENCE_MS = 12000;
 export class Edge {
   // `rewrite: false` is the negative control: the same proxy, without its duties to the SDP.
   // `route`: further keys of the route, such as icedirect.
+  // `media`: the upstream group, where it is not the one Janus.
   // `shared`: one TCP port for everything and no UDP port; `pages` is where the pages are, as the edge reaches them.
-  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {} }) {
+  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {}, media }) {
     Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, pages, route });
+    this.media = media ?? { servers: [restOf(addr.janus), wsOf(addr.janus)] };
     this.backendTransport = route.icetcp ? 'tcp' : 'udp';
     this.port = shared ? SHARED_PORT : HTTP_PORT;
     this.ice = shared ? { protocol: 'tcp', port: SHARED_PORT } : { protocol: 'udp', port: ICE_PORT };
@@ -65,8 +67,8 @@ export class Edge {
 
   #config() {
     if (this.whip) return whipConfig();
-    if (this.shared) return sharedConfig(this.pages, certificate(this.routes));
-    return config(this.rewrite ? 'janus' : 'plain', this.route);
+    if (this.shared) return sharedConfig(this.pages, certificate(this.routes), mediaGroup(this.media));
+    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media));
   }
 
   #listens() {
@@ -78,7 +80,7 @@ export class Edge {
 // No edge: the browser goes straight to Janus, to prove that pages, browsers and Janus are in order.
 export class Straight {
   constructor() {
-    this.servers = { rest: `${janus.rest}/janus`, ws: janus.ws };
+    this.servers = { rest: `${restOf(addr.janus)}/janus`, ws: wsOf(addr.janus) };
     this.ice = { protocol: 'udp' };
     this.backendTransport = 'udp';
     this.remoteIp = addr.janus;
@@ -96,7 +98,15 @@ export class Straight {
   }
 }
 
-function config(tag, route) {
+function mediaGroup({ servers, ...further }) {
+  const keys = [`servers: ${JSON.stringify(servers)}`, ...Object.entries(further).map(([key, value]) => `${key}: ${JSON.stringify(value)}`)];
+  return `  media:
+    proto: upstream
+    ${keys.join('\n    ')}
+`;
+}
+
+function config(tag, route, media) {
   const further = Object.entries(route).map(([key, value]) => `          ${key}: ${value}\n`).join('');
   return `drain_timeout: 1s
 services:
@@ -110,10 +120,7 @@ services:
           upstream: http://media
           paths: [/janus]
           protos: [ws@janus-protocol]
-${further}  media:
-    proto: upstream
-    servers: ["${janus.rest}", "${janus.ws}"]
-  ice:
+${further}${media}  ice:
     proto: udp
     net: {addr: ":${ICE_PORT}", enable_ice: true, candidate_ips: [${addr.edgeFront}]}
 `;
@@ -134,7 +141,7 @@ services:
 `;
 }
 
-function sharedConfig(pages, { cert, key }) {
+function sharedConfig(pages, { cert, key }, media) {
   return `drain_timeout: 1s
 services:
   front:
@@ -149,10 +156,7 @@ services:
       routes:
         janus: {upstream: "http://media", paths: [/janus], protos: [ws@janus-protocol]}
         pages: {upstream: "${pages}", paths: [/, /janus.js]}
-  media:
-    proto: upstream
-    servers: ["${janus.rest}", "${janus.ws}"]
-`;
+${media}`;
 }
 
 // Self-signed, beside the routes.
