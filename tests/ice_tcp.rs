@@ -10,48 +10,15 @@ use std::time::{Duration, Instant};
 
 use support::backend::Backend;
 use support::client::{Client, Negotiated, negotiate_as};
-use support::edge::{Edge, Ground};
+use support::edge::Edge;
 use support::peer::{Peer, media_packet};
-use support::stream::{self, Framed, FramedConn};
+use support::routes::{shared, with_udp};
+use support::stream::{self, Framed, FramedConn, receive_frame, send_frame};
 use support::tap::Tap;
 use support::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use xrtc::stun::{self, BindingRequest, Class, IceRole, Key, Message};
-
-/// One TCP port for everything, no UDP.
-fn shared(ground: &Ground<'_>, backend: SocketAddr) -> String {
-    stream::write_certificate(ground.dir, "edge");
-    let (tcp, dir) = (ground.tcp, ground.dir.display());
-    format!(
-        r#"services:
-  mux0:
-    proto: tcp
-    enable_http: true
-    net:
-      addr: "{tcp}"
-      enable_ice: true
-      candidate_ips: ["{}"]
-      tls_crt_file: "{dir}/cert.pem"
-      tls_key_file: "{dir}/key.pem"
-    http:
-      routes:
-        janus: {{upstream: "http://{backend}", paths: [/janus]}}
-media: {{workers: 2}}
-drain_timeout: 100ms
-"#,
-        tcp.ip()
-    )
-}
-
-/// The same, and a UDP port for ICE.
-fn with_udp(ground: &Ground<'_>, backend: SocketAddr) -> String {
-    let (udp, ip) = (ground.udp, ground.udp.ip());
-    let service = format!(
-        "  udp0: {{proto: udp, net: {{addr: \"{udp}\", enable_ice: true, candidate_ips: [\"{ip}\"]}}}}"
-    );
-    shared(ground, backend).replace("services:\n", &format!("services:\n{service}\n"))
-}
 
 /// What the frames are in.
 #[derive(Clone, Copy, Debug)]
@@ -185,9 +152,9 @@ async fn a_session_takes_tcp_addresses_of_both_families_beside_its_udp_one_and_o
     for addr in [edge.http, v6] {
         let mut tcp = TcpStream::connect(addr).await.unwrap();
         prove(&mut tcp, &client, &pwd).await;
-        send(&mut tcp, &media_packet("by TCP")).await;
+        send_frame(&mut tcp, &media_packet("by TCP")).await;
         let echoed = loop {
-            let packet = within(5, "the echo", receive(&mut tcp)).await;
+            let packet = within(5, "the echo", receive_frame(&mut tcp)).await;
             if packet[0] == 0x80 {
                 break packet;
             }
@@ -211,10 +178,10 @@ async fn prove(tcp: &mut TcpStream, client: &Client, pwd: &str) {
     };
     let (mut check, edge_key, own_key) = ([0; 512], Key::short_term(&client.edge_pwd), Key::short_term(pwd));
     let len = stun::binding_request(&mut check, rand::random(), &request, &edge_key).unwrap();
-    send(tcp, &check[..len]).await;
+    send_frame(tcp, &check[..len]).await;
     let (mut answered, mut checked) = (false, false);
     while !(answered && checked) {
-        let packet = within(5, "answer and check", receive(tcp)).await;
+        let packet = within(5, "answer and check", receive_frame(tcp)).await;
         let message = Message::parse(&packet).unwrap();
         if message.is_binding(Class::Success) {
             assert_eq!(message.xor_mapped_address(), Some(tcp.local_addr().unwrap()));
@@ -225,22 +192,10 @@ async fn prove(tcp: &mut TcpStream, client: &Client, pwd: &str) {
             let mut reply = [0; stun::BINDING_RESPONSE_MAX];
             let edge = tcp.peer_addr().unwrap();
             let len = stun::binding_success(&mut reply, message.transaction_id(), edge, &own_key).unwrap();
-            send(tcp, &reply[..len]).await;
+            send_frame(tcp, &reply[..len]).await;
             checked = true;
         }
     }
-}
-
-async fn send(stream: &mut TcpStream, packet: &[u8]) {
-    let frame = [&(packet.len() as u16).to_be_bytes(), packet].concat();
-    stream.write_all(&frame).await.unwrap();
-}
-
-async fn receive(stream: &mut TcpStream) -> Vec<u8> {
-    let len = stream.read_u16().await.unwrap();
-    let mut packet = vec![0; usize::from(len)];
-    stream.read_exact(&mut packet).await.unwrap();
-    packet
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod proxy_support;
+#[path = "support/unreachable.rs"]
+mod unreachable;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ use hyper::Response;
 use proxy_support::tls::{Authority, say_what_was_asked, upstream};
 use proxy_support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 use xrtc::config::{DialectKind, Http, PathRule, Route, RouteUpstream, Scheme, ServerUrl};
 use xrtc::dialect::{ConnectionId, Context, Dialect, Message, Settings, Verdict};
@@ -209,7 +211,7 @@ async fn requirement_13_passes_large_messages_and_slow_and_large_handshakes_and_
 
 #[tokio::test]
 async fn requirement_16_lets_a_slow_upstream_and_idle_connections_delay_nobody_else() {
-    let (full_queue, _held) = unreachable_upstream().await;
+    let (full_queue, _held) = unreachable::listener().await;
     let well = Upstream::start(echo).await;
     let edge = Edge::start(http(vec![plain("/slow", full_queue), plain("/", well.addr)])).await;
     let slow: Vec<_> = (0..50).map(|_| tokio::spawn(ask(edge.addr, "GET", "/slow", ""))).collect();
@@ -364,19 +366,4 @@ async fn read_whole_head(stream: &mut TcpStream) -> String {
         head.push(stream.read_u8().await.unwrap());
     }
     String::from_utf8(head).unwrap()
-}
-
-/// A listener whose queue is full: the kernel drops further connections, so that dialling it takes long.
-async fn unreachable_upstream() -> (std::net::SocketAddr, (TcpListener, Vec<TcpStream>)) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(1).unwrap();
-    let addr = listener.local_addr().unwrap();
-    let mut held = Vec::new();
-    while let Ok(Ok(stream)) =
-        tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(addr)).await
-    {
-        held.push(stream);
-    }
-    (addr, (listener, held))
 }

@@ -4,20 +4,15 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::edge::Edge;
-use xrtc::stun::{AttributeType, Builder, Class, Key, Message, Method};
+use support::registered::{BACKEND_PWD, CLIENT_PWD, MEDIA, Peer, SILENCE, register, request, success};
+use xrtc::stun::Message;
 
-const CLIENT_PWD: &str = "offerpassword0123456789";
-const BACKEND_PWD: &str = "answerpassword01234567";
 const OTHER_PWD: &str = "otherpassword012345678";
-const MEDIA: [u8; 24] = [0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-/// How long something would have to come that must not; the edge forwards within a millisecond.
-const SILENCE: Duration = Duration::from_millis(200);
 /// Between two checks of a client that gets no answer.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -130,33 +125,11 @@ impl World {
 
     /// Registers the pair `aFrg:oFrg` and expects the edge's candidate.
     fn register(&self, backend_pwd: &str, backends: &[&Peer]) {
-        let line = |peer: &&Peer| {
-            format!("a=candidate:1 1 udp 2013266431 127.0.0.1 {} typ host", peer.addr().port())
-        };
-        let body = json!({
-            "session_key": "room 7",
-            "offer_ice": {"ufrag": "oFrg", "pwd": CLIENT_PWD, "options": ""},
-            "answer_ice": {"ufrag": "aFrg", "pwd": backend_pwd, "options": ""},
-            "candidates": backends.iter().map(line).collect::<Vec<_>>(),
-        });
+        let lines: Vec<_> = backends.iter().map(|peer| peer.candidate()).collect();
         let own = format!("a=candidate:1 1 udp 2013266431 127.0.0.1 {} typ host", self.udp.port());
-        assert_eq!(post(self.edge.http, &body), json!({"session_key": "room 7", "candidates": [own]}));
+        let answer = register(self.edge.http, backend_pwd, &lines);
+        assert_eq!(answer, json!({"session_key": "room 7", "candidates": [own]}));
     }
-}
-
-fn post(addr: SocketAddr, body: &Value) -> Value {
-    let body = body.to_string();
-    let mut stream = TcpStream::connect(addr).unwrap();
-    let head = format!(
-        "POST /webrtc/request HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}",
-        body.len()
-    );
-    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
-    serde_json::from_str(body).unwrap()
 }
 
 /// Lets `client` check until a check of it reaches `backend`, and returns that check and where it came from.
@@ -181,63 +154,4 @@ fn connect(world: &World, client: &Peer, backend: &Peer) -> (Vec<u8>, SocketAddr
         }
     }
     unreachable!("the loop has no end of its own")
-}
-
-/// A UDP socket of one side.
-struct Peer(UdpSocket);
-
-impl Peer {
-    fn new() -> Peer {
-        Peer(UdpSocket::bind("127.0.0.1:0").unwrap())
-    }
-
-    fn addr(&self) -> SocketAddr {
-        self.0.local_addr().unwrap()
-    }
-
-    fn send(&self, packet: &[u8], to: SocketAddr) {
-        self.0.send_to(packet, to).unwrap();
-    }
-
-    fn waits(&self, time: Duration) -> Option<(Vec<u8>, SocketAddr)> {
-        self.0.set_read_timeout(Some(time)).unwrap();
-        let mut buffer = [0; 2048];
-        let (length, from) = self.0.recv_from(&mut buffer).ok()?;
-        Some((buffer[..length].to_vec(), from))
-    }
-
-    #[track_caller]
-    fn next(&self) -> (Vec<u8>, SocketAddr) {
-        self.waits(Duration::from_secs(5)).expect("a packet within 5 s")
-    }
-}
-
-/// A check of `sender`, which knows the receiver's password; the same for the same number.
-fn request(receiver: &str, sender: &str, pwd: &str, number: u32) -> Vec<u8> {
-    let mut id = *b"checked!----";
-    id[8..].copy_from_slice(&number.to_be_bytes());
-    let mut buffer = [0; 256];
-    let length = Builder::new(&mut buffer, Class::Request, Method::BINDING, id)
-        .ufrags(receiver, sender)
-        .priority(0x6e7f_1eff)
-        .ice_controlling(1)
-        .use_candidate()
-        .integrity(&Key::short_term(pwd))
-        .fingerprint()
-        .finish()
-        .unwrap();
-    buffer[..length].to_vec()
-}
-
-fn success(check: &[u8], mapped: SocketAddr, pwd: &str) -> Vec<u8> {
-    let id = Message::parse(check).unwrap().transaction_id();
-    let mut buffer = [0; 256];
-    let length = Builder::new(&mut buffer, Class::Success, Method::BINDING, id)
-        .xor_mapped_address(mapped)
-        .attribute(AttributeType::SOFTWARE, b"a backend")
-        .integrity(&Key::short_term(pwd))
-        .fingerprint()
-        .finish()
-        .unwrap();
-    buffer[..length].to_vec()
 }

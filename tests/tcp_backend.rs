@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/unreachable.rs"]
+mod unreachable;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use xrtc::config::Media;
@@ -150,15 +153,7 @@ async fn packets_pass_both_ways_in_frames_over_a_connection_that_the_edge_dials(
 async fn a_backend_that_does_not_accept_delays_only_its_own_session() {
     let world = World::new();
     let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    // Nobody accepts, and the queue is full: further connections hang.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let hung = socket.listen(1).unwrap();
-    let hung_addr = hung.local_addr().unwrap();
-    let mut fill = Vec::new();
-    while let Ok(Ok(stream)) = timeout(Duration::from_millis(300), TcpStream::connect(hung_addr)).await {
-        fill.push(stream);
-    }
+    let (hung_addr, _hung) = unreachable::listener().await;
     let slow = world.register(1, &[hung_addr, backend.local_addr().unwrap()]);
     let client = world.client().await;
     client.send(&check(&slow)).await.unwrap();

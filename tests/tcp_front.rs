@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::CertificateDer;
 use support::edge::{Edge, Ground};
-use support::{stream, within};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use support::routes::one_port;
+use support::stream::{self, ask};
+use support::within;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -52,28 +54,8 @@ async fn answer(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>) {
 }
 
 fn shared(ground: &Ground<'_>, upstream: SocketAddr, net: &str) -> String {
-    let (tcp, dir) = (ground.tcp, ground.dir.display());
-    format!(
-        r#"services:
-  mux0:
-    proto: tcp
-    enable_http: true
-    net:
-      addr: "{tcp}"
-      enable_ice: true
-      candidate_ips: ["{}"]
-      tls_crt_file: "{dir}/cert.pem"
-      tls_key_file: "{dir}/key.pem"
-      {net}
-    http:
-      rest: false
-      routes:
-        all: {{dialect: plain, upstream: "http://{upstream}", paths: [/]}}
-media: {{workers: 1}}
-drain_timeout: 100ms
-"#,
-        tcp.ip()
-    )
+    let all = format!("{{dialect: plain, upstream: \"http://{upstream}\", paths: [/]}}");
+    one_port(ground, net, &format!("{{rest: false, routes: {{all: {all}}}}}"))
 }
 
 async fn start(net: &str) -> (Edge, Arc<Mutex<Vec<String>>>) {
@@ -92,15 +74,6 @@ async fn open(edge: &Edge) -> TcpStream {
 }
 
 const REQUEST: &[u8] = b"GET /page HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n";
-
-/// Sends a request in two parts, or in pieces, and reads the answer.
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &[u8], piece: usize) -> String {
-    stream::write_in_pieces(&mut stream, request, piece).await;
-    let mut answer = Vec::new();
-    // Without a close_notify, what was read still counts.
-    let _ = within(10, "the answer", stream.read_to_end(&mut answer)).await;
-    String::from_utf8_lossy(&answer).into_owned()
-}
 
 fn is_fine(answer: &str) -> bool {
     answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello")
@@ -315,4 +288,24 @@ async fn only_trusted_balancers_are_believed() {
     let answer = ask(open(&edge).await, &forged, usize::MAX).await;
     assert!(!answer.contains("200"), "{answer}");
     assert!(heads.lock().unwrap().iter().all(|head| head.contains("x-forwarded-for: 127.0.0.1")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_not_said_what_it_wants_does_not_hold_up_the_end() {
+    let (edge, _) = start("").await;
+    let silent = open(&edge).await;
+    let mut half_head = open(&edge).await;
+    half_head.write_all(b"GET /x HTTP/1.1\r\n").await.unwrap();
+    let mut half_hello = open(&edge).await;
+    half_hello.write_all(&[22, 3, 1, 0, 200, 1]).await.unwrap();
+    let mut answered = open(&edge).await;
+    answered.write_all(b"GET /x HTTP/1.1\r\nhost: edge\r\n\r\n").await.unwrap();
+    let mut start = [0; 12];
+    answered.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    let asked = Instant::now();
+    let log = tokio::task::spawn_blocking(move || edge.end()).await.unwrap();
+    assert!(log.contains("xrtc stops"), "{log}");
+    assert!(asked.elapsed() < Duration::from_secs(3), "took {:?}", asked.elapsed());
+    drop((silent, half_head, half_hello, answered));
 }

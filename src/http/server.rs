@@ -7,8 +7,11 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
@@ -18,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, trace, warn};
 
+use super::body::{Body, BodyError};
 use super::forwarded::Arrival;
 use super::proxy;
 use super::service::HttpService;
@@ -52,6 +56,8 @@ const MAX_HEAD: usize = 64 << 10;
 /// How long requests and WebSockets may take to end when the service stops. Draining came before; a long poll would take
 /// half a minute.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a connection without a request may take to end then.
+const IDLE_STOP_TIMEOUT: Duration = Duration::from_millis(100);
 /// Between two probes of a silent client connection.
 const CLIENT_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Waits after a failed accept: doubles from the first to the last.
@@ -88,9 +94,14 @@ pub async fn serve_connection<I>(
 {
     let client = Arc::new(ClientConnection { arrival, phase: phase.clone(), next: Mutex::new(None) });
     let for_requests = client.clone();
+    let requests = Arc::new(());
+    let underway = Arc::downgrade(&requests);
     let answer = service_fn(move |request| {
-        let (service, client) = (service.clone(), for_requests.clone());
-        async move { Ok::<_, Infallible>(proxy::respond(&service, &client, request).await) }
+        let (service, client, underway) = (service.clone(), for_requests.clone(), requests.clone());
+        async move {
+            let response = proxy::respond(&service, &client, request).await;
+            Ok::<_, Infallible>(response.map(|body| Underway { body, _request: underway }))
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -103,7 +114,10 @@ pub async fn serve_connection<I>(
         ended = &mut connection => ended,
         () = wait_for(&mut phase, Phase::Stopping) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // One reference is the service's own. A client that has sent half a request head is not waited for.
+            let is_idle = underway.strong_count() <= 1;
+            let patience = if is_idle { IDLE_STOP_TIMEOUT } else { STOP_TIMEOUT };
+            tokio::time::timeout(patience, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
@@ -112,6 +126,32 @@ pub async fn serve_connection<I>(
     let relay = client.next.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(relay) = relay {
         relay.await;
+    }
+}
+
+/// A response body that keeps its request counted until it is sent.
+struct Underway {
+    body: Body,
+    _request: Arc<()>,
+}
+
+impl hyper::body::Body for Underway {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -29,20 +29,20 @@ struct Step<'a> {
 }
 
 /// A capture replayed: what went in and what came out, message by message.
-struct Replay {
-    edge: Edge,
-    messages: Vec<Passed>,
+pub(crate) struct Replay {
+    pub(crate) edge: Edge,
+    pub(crate) messages: Vec<Passed>,
 }
 
-struct Passed {
-    from: Side,
-    before: String,
-    verdict: Verdict,
+pub(crate) struct Passed {
+    pub(crate) from: Side,
+    pub(crate) before: String,
+    pub(crate) verdict: Verdict,
     registered: usize,
 }
 
 impl Passed {
-    fn after(&self) -> Option<String> {
+    pub(crate) fn after(&self) -> Option<String> {
         match &self.verdict {
             Verdict::Pass => Some(self.before.clone()),
             Verdict::Replace(body) => Some(String::from_utf8(body.clone()).unwrap()),
@@ -51,7 +51,7 @@ impl Passed {
     }
 }
 
-fn captures() -> Vec<(String, PathBuf)> {
+pub(crate) fn captures() -> Vec<(String, PathBuf)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/janus");
     let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -60,6 +60,16 @@ fn captures() -> Vec<(String, PathBuf)> {
 }
 
 fn replay(path: &Path, mode: Mode, spaced: bool) -> Replay {
+    replay_with(path, mode, spaced, |_, _, body| body)
+}
+
+/// Replays what `change` makes of each message, which may also turn the clock.
+pub(crate) fn replay_with(
+    path: &Path,
+    mode: Mode,
+    spaced: bool,
+    change: impl Fn(&mut Edge, Side, String) -> String,
+) -> Replay {
     let text = std::fs::read_to_string(path).unwrap();
     let steps: Vec<Step<'_>> = serde_json::from_str(&text).unwrap();
     let requests: BTreeMap<usize, (&str, &str)> =
@@ -86,6 +96,7 @@ fn replay(path: &Path, mode: Mode, spaced: bool) -> Replay {
         if from == Side::Client && step.method == Some("GET") {
             continue;
         }
+        let before = change(&mut replay.edge, from, before);
         let verdict = replay.edge.handle(from, carrier, before.as_bytes());
         let registered = replay.edge.registrations().len();
         replay.messages.push(Passed { from, before, verdict, registered });
@@ -110,7 +121,7 @@ fn compact(json: &str) -> String {
 }
 
 /// The message objects of a body.
-fn objects(body: &str) -> Vec<Value> {
+pub(crate) fn objects(body: &str) -> Vec<Value> {
     match serde_json::from_str(body) {
         Ok(Value::Array(elements)) => elements,
         Ok(object) => vec![object],
@@ -118,16 +129,16 @@ fn objects(body: &str) -> Vec<Value> {
     }
 }
 
-fn sdp_of(message: &Value) -> Option<&str> {
+pub(crate) fn sdp_of(message: &Value) -> Option<&str> {
     message["jsep"]["sdp"].as_str()
 }
 
-fn line_values(sdp: &str, name: &str) -> Vec<String> {
+pub(crate) fn line_values(sdp: &str, name: &str) -> Vec<String> {
     sdp.lines().filter_map(|line| line.strip_prefix(name)).map(str::to_owned).collect()
 }
 
 /// Candidate lines of a side, from descriptions and trickles, read with nothing but string functions.
-fn candidates_of(replay: &Replay, side: Side) -> BTreeSet<String> {
+pub(crate) fn candidates_of(replay: &Replay, side: Side) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for message in replay.messages.iter().filter(|it| it.from == side).flat_map(|it| objects(&it.before)) {
         found.extend(sdp_of(&message).iter().flat_map(|sdp| line_values(sdp, "a=candidate:")));
@@ -199,7 +210,7 @@ fn the_client_sees_credentials_of_the_edge_only() {
 }
 
 /// `body` with every value that may change blanked out.
-fn masked(body: &str) -> String {
+pub(crate) fn masked(body: &str) -> String {
     let mut masked = body.to_owned();
     for message in objects(body) {
         if let Some(sdp) = sdp_of(&message) {

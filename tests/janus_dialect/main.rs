@@ -5,6 +5,7 @@
 mod captures;
 mod edge;
 mod endings;
+mod requirements;
 mod rules;
 mod simulation;
 mod trickle;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -85,13 +85,18 @@ impl Edge {
     }
 
     /// Tells it to end, waits until it has, and returns all that it said.
-    pub fn end(mut self) -> String {
+    pub fn end(self) -> String {
+        self.end_with_status().1
+    }
+
+    /// The same, and how it ended; `None` if it did not.
+    pub fn end_with_status(mut self) -> (Option<ExitStatus>, String) {
         Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         let start = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.log()
+        (self.child.try_wait().unwrap(), self.log())
     }
 
     fn listens(&mut self) -> bool {

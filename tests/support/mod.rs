@@ -8,9 +8,12 @@ pub mod client;
 pub mod edge;
 pub mod http;
 pub mod peer;
+pub mod registered;
+pub mod routes;
 pub mod sdp;
 pub mod stream;
 pub mod tap;
+pub mod unreachable;
 
 use std::future::Future;
 use std::time::Duration;

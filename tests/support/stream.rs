@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::within;
 use async_trait::async_trait;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -60,6 +61,29 @@ pub async fn write_in_pieces(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+/// Sends a request in pieces, and reads the answer.
+pub async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &[u8], piece: usize) -> String {
+    write_in_pieces(&mut stream, request, piece).await;
+    let mut answer = Vec::new();
+    // Without a close_notify, what was read still counts.
+    let _ = within(10, "the answer", stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Sends `packet` in one frame.
+pub async fn send_frame(stream: &mut (impl AsyncWrite + Unpin), packet: &[u8]) {
+    let frame = [&(packet.len() as u16).to_be_bytes(), packet].concat();
+    stream.write_all(&frame).await.unwrap();
+}
+
+/// The packet of the next frame.
+pub async fn receive_frame(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let len = stream.read_u16().await.unwrap();
+    let mut packet = vec![0; usize::from(len)];
+    stream.read_exact(&mut packet).await.unwrap();
+    packet
 }
 
 /// Packets in frames, for an ICE agent that believes in datagrams.

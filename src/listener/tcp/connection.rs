@@ -36,13 +36,13 @@ pub(super) async fn attend(stream: TcpStream, front: Arc<Front>) {
     tune(&stream, front.door.is_some());
     let mut start = Replay::new(stream);
     if front.expects_proxy_header(arrived.peer.ip())
-        && let Err(verdict) = believe_proxy(&mut start, &mut arrived).await
+        && let Err(verdict) = believe_proxy(&mut start, &mut arrived, &front).await
     {
         return front.refuse(verdict, &arrived);
     }
     let expect =
         Expect { tls: true, ssltcp: true, http: front.web.is_some(), ice: front.door.is_some(), turn: false };
-    let sniffed = match in_time(StreamVerdict::SniffTimeout, start.sniff(expect)).await {
+    let sniffed = match in_time(&front, StreamVerdict::SniffTimeout, start.sniff(expect)).await {
         Ok(sniffed) => sniffed,
         Err(verdict) => return front.refuse(verdict, &arrived),
     };
@@ -72,19 +72,18 @@ async fn in_tls<S: ByteStream + 'static>(
     front: &Arc<Front>,
 ) -> Result<(), StreamVerdict> {
     let tls = front.tls.as_ref().filter(|tls| tls.is_usable()).ok_or(StreamVerdict::NoCertificate)?;
-    let handshake = TlsAcceptor::from(tls.config.clone()).accept(start);
-    let stream = match timeout(STEP, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+    let handshake = async { Ok(TlsAcceptor::from(tls.config.clone()).accept(start).await) };
+    let stream = match in_time(front, StreamVerdict::TlsTimeout, handshake).await? {
+        Ok(stream) => stream,
+        Err(error) => {
             trace!(peer = %arrived.peer, %error, "TLS handshake failed");
             return Err(StreamVerdict::TlsFailed);
         }
-        Err(_) => return Err(StreamVerdict::TlsTimeout),
     };
     arrived.tls = Some(TlsSummary::new(stream.get_ref().1));
     let mut start = Replay::new(stream);
     let inside = Expect { tls: false, ssltcp: false, ..expect };
-    let sniffed = in_time(StreamVerdict::SniffTimeout, start.sniff(inside)).await?;
+    let sniffed = in_time(front, StreamVerdict::SniffTimeout, start.sniff(inside)).await?;
     serve(start, sniffed, Carrier::Tls, arrived, front).await
 }
 
@@ -99,9 +98,9 @@ async fn in_ssltcp<S: ByteStream + 'static>(
         start.write_all(&SSLTCP_SERVER_HELLO).await?;
         start.flush().await
     };
-    in_time(StreamVerdict::SniffTimeout, answer).await?;
+    in_time(front, StreamVerdict::SniffTimeout, answer).await?;
     let inside = Expect { tls: false, ssltcp: false, http: false, ..expect };
-    let sniffed = in_time(StreamVerdict::SniffTimeout, start.sniff(inside)).await?;
+    let sniffed = in_time(front, StreamVerdict::SniffTimeout, start.sniff(inside)).await?;
     serve(start, sniffed, Carrier::SslTcp, arrived, front).await
 }
 
@@ -162,8 +161,9 @@ async fn serve_ice<S: ByteStream>(
 async fn believe_proxy<S: ByteStream>(
     start: &mut Replay<S>,
     arrived: &mut Arrived,
+    front: &Front,
 ) -> Result<(), StreamVerdict> {
-    let header = in_time(StreamVerdict::SniffTimeout, start.proxy_header()).await?;
+    let header = in_time(front, StreamVerdict::SniffTimeout, start.proxy_header()).await?;
     let header = header.map_err(|_| StreamVerdict::NoProxyHeader)?;
     if let Some((client, edge)) = header.addresses {
         (arrived.peer, arrived.local) = (client, edge);
@@ -171,14 +171,20 @@ async fn believe_proxy<S: ByteStream>(
     Ok(())
 }
 
-/// The result of a step, or the verdict when it fails or takes too long.
+/// The result of a step, or the verdict when it fails or takes too long. When the edge stops, nobody waits for a client
+/// that has not said what it wants.
 async fn in_time<T>(
+    front: &Front,
     late: StreamVerdict,
     step: impl Future<Output = io::Result<T>>,
 ) -> Result<T, StreamVerdict> {
-    match timeout(STEP, step).await {
-        Ok(done) => done.map_err(|_| StreamVerdict::Closed),
-        Err(_) => Err(late),
+    let mut stopping = front.stopping.clone();
+    tokio::select! {
+        done = timeout(STEP, step) => match done {
+            Ok(done) => done.map_err(|_| StreamVerdict::Closed),
+            Err(_) => Err(late),
+        },
+        _ = stopping.wait_for(|stopping| *stopping) => Err(StreamVerdict::Closed),
     }
 }
 
