@@ -47,6 +47,7 @@ export const groups = [
   { name: 'roaming', nat: {}, cases: roamings() },
   { name: 'endings', nat: {}, cases: endings() },
   { name: 'long', nat: {}, cases: long() },
+  { name: 'IPv6 client', nat: {}, six: true, cases: echoTests().map((spec) => ({ ...spec, edgeOnly: true })) },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
   { name: 'WHIP', nat: {}, whip: true, cases: whip() },
   { name: 'outages', nat: {}, cases: outages() },

@@ -14,12 +14,14 @@ const RULES = [
   { name: 'clientToJanus', sides: ['client'], chain: 'OUTPUT', match: ['-d', `${addr.janus}/24`] },
   { name: 'clientToEdgePort', sides: ['client'], chain: 'OUTPUT', match: ['-d', addr.edgeFront, '--dport', ICE_PORT] },
   { name: 'clientToOtherEdgePort', sides: ['client'], chain: 'OUTPUT', match: ['-d', addr.edgeFront, '!', '--dport', ICE_PORT] },
+  { six: true, name: 'clientToEdgePort', sides: ['client'], chain: 'OUTPUT', match: ['-d', addr.edgeFrontSix, '--dport', ICE_PORT] },
+  { six: true, name: 'clientToOtherEdgePort', sides: ['client'], chain: 'OUTPUT', match: ['-d', addr.edgeFrontSix, '!', '--dport', ICE_PORT] },
 ];
 
 export function install(run, where = ['client', 'janus']) {
-  for (const { name, sides, chain, match } of RULES) {
+  for (const { six, name, sides, chain, match } of RULES) {
     for (const side of sides.filter((side) => where.includes(side))) {
-      execIn(run, side, ['iptables', '-w', '-A', chain, '-p', 'udp', ...match, '-m', 'comment', '--comment', name]);
+      execIn(run, side, [six ? 'ip6tables' : 'iptables', '-w', '-A', chain, '-p', 'udp', ...match, '-m', 'comment', '--comment', name]);
     }
   }
 }
@@ -28,7 +30,8 @@ export function install(run, where = ['client', 'janus']) {
 export function read(run, before = {}) {
   const counts = Object.fromEntries(RULES.map(({ name }) => [name, -(before[name] ?? 0)]));
   for (const side of existing(run)) {
-    for (const line of execIn(run, side, ['iptables', '-w', '-nvxL']).split('\n')) {
+    const listed = ['iptables', 'ip6tables'].map((tables) => execIn(run, side, [tables, '-w', '-nvxL'])).join('');
+    for (const line of listed.split('\n')) {
       const name = line.match(/\/\* (\w+) \*\//)?.[1];
       if (name) counts[name] += Number(line.trim().split(/\s+/)[0]);
     }

@@ -22,13 +22,16 @@ export class Edge {
   // `route`: further keys of the route, such as icedirect.
   // `media`: the upstream group, where it is not the one Janus.
   // `shared`: one TCP port for everything and no UDP port; `pages` is where the pages are, as the edge reaches them.
-  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {}, media }) {
+  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {}, media, six = false }) {
     Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, pages, route });
     this.media = media ?? { servers: [restOf(addr.janus), wsOf(addr.janus)] };
     this.backendTransport = route.icetcp ? 'tcp' : 'udp';
     this.port = shared ? SHARED_PORT : HTTP_PORT;
     this.ice = shared ? { protocol: 'tcp', port: SHARED_PORT } : { protocol: 'udp', port: ICE_PORT };
-    const host = `${addr.edgeFront}:${this.port}`;
+    this.six = six;
+    this.remoteIp = six ? addr.edgeFrontSix : addr.edgeFront;
+    this.clientIp = six ? addr.clientSix : addr.client;
+    const host = `${bracketed(this.remoteIp)}:${this.port}`;
     this.servers = {
       rest: `http://${host}/janus`,
       ws: `ws://${host}/janus`,
@@ -36,7 +39,6 @@ export class Edge {
       wss: `wss://${host}/janus`,
     };
     this.pageUrl = `https://${host}/`;
-    this.remoteIp = addr.edgeFront;
     this.backendFacingIp = addr.edgeBack;
   }
 
@@ -68,12 +70,12 @@ export class Edge {
   #config() {
     if (this.whip) return whipConfig();
     if (this.shared) return sharedConfig(this.pages, certificate(this.routes), mediaGroup(this.media));
-    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media));
+    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media), this.six);
   }
 
   #listens() {
     if (!this.running) throw new Error(`the edge did not start: ${lines(this.log).slice(-3).join(' / ')}`);
-    return canConnect(addr.edgeFront, this.port);
+    return canConnect(this.remoteIp, this.port);
   }
 }
 
@@ -106,13 +108,16 @@ function mediaGroup({ servers, ...further }) {
 `;
 }
 
-function config(tag, route, media) {
+export const bracketed = (ip) => (ip.includes(':') ? `[${ip}]` : ip);
+
+function config(tag, route, media, six) {
+  const [http, ice, told] = six ? ['[::]', '[::]', addr.edgeFrontSix] : [addr.edgeFront, '', addr.edgeFront];
   const further = Object.entries(route).map(([key, value]) => `          ${key}: ${value}\n`).join('');
   return `drain_timeout: 1s
 services:
   front:
     proto: http
-    net: {addr: "${addr.edgeFront}:${HTTP_PORT}"}
+    net: {addr: "${http}:${HTTP_PORT}"}
     http:
       dial_timeout: ${DIAL_TIMEOUT_MS}ms
       routes:
@@ -122,7 +127,7 @@ services:
           protos: [ws@janus-protocol]
 ${further}${media}  ice:
     proto: udp
-    net: {addr: ":${ICE_PORT}", enable_ice: true, candidate_ips: [${addr.edgeFront}]}
+    net: {addr: "${ice}:${ICE_PORT}", enable_ice: true, candidate_ips: ["${told}"]}
 `;
 }
 

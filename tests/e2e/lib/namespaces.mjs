@@ -8,6 +8,8 @@ export const addr = {
   edgeFront: '10.50.0.1', // the edge as the client sees it
   edgeBack: '10.60.0.1', // the edge as Janus sees it
   janus: '10.60.0.2',
+  clientSix: 'fd00:50::2', // only in the group with IPv6
+  edgeFrontSix: 'fd00:50::1',
   otherJanus: '10.60.0.3', // only where there are two
 };
 
@@ -43,6 +45,18 @@ export function setForwarding(run, on) {
   if (execIn(run, 'edge', ['cat', file]).trim() !== wanted) {
     execIn(run, 'edge', ['sh', '-c', `echo ${wanted} > ${file}`]);
   }
+}
+
+// The client and the edge have nothing but IPv6 between them, or what they had before.
+export function setClientSix(run, on) {
+  const [client, edge] = ['client', 'edge'].map((side) => namespaceName(run, side));
+  const action = on ? ['del', 'add'] : ['add', 'del'];
+  ip('-n', client, 'addr', action[0], `${addr.client}/24`, 'dev', 'c0');
+  ip('-n', edge, 'addr', action[0], `${addr.edgeFront}/24`, 'dev', 'front');
+  ip('-n', client, 'addr', action[1], `${addr.clientSix}/64`, 'dev', 'c0', 'nodad');
+  ip('-n', edge, 'addr', action[1], `${addr.edgeFrontSix}/64`, 'dev', 'front', 'nodad');
+  if (on) ip('-6', '-n', client, 'route', 'add', 'default', 'via', addr.edgeFrontSix);
+  else ip('-n', client, 'route', 'add', 'default', 'via', addr.edgeFront);
 }
 
 // A second machine behind the edge, for the groups with two Janus. The edge has one address for both.
