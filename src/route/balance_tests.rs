@@ -24,7 +24,7 @@ fn whoever_takes_no_turn_meets_the_server_of_the_next_request() {
         let member = balancer.choose(&Wanted { kind: Http, now: now(), random: 0, tried: &[], takes_turn });
         balancer.url(member.expect("a server")).port
     };
-    assert_eq!([false, true, false, true, true].map(|takes_turn| port(takes_turn)), [1, 1, 2, 2, 1]);
+    assert_eq!([false, true, false, true, true].map(port), [1, 1, 2, 2, 1]);
 }
 
 #[test]
