@@ -39,6 +39,8 @@ pub(super) struct Need<'a> {
     pub(super) upstream: &'a RouteUpstream,
     pub(super) kind: RequestKind,
     pub(super) belongs: Belongs,
+    /// Not so for a CORS preflight, see [`Wanted::takes_turn`].
+    pub(super) takes_turn: bool,
     /// The server that the route's dialect wants, because it has what is asked for.
     pub(super) server: Option<ServerUrl>,
 }
@@ -125,7 +127,13 @@ impl Pools {
         let member = match stuck.filter(|member| balancer.is_usable(*member, now)) {
             Some(member) => member,
             None => {
-                let wanted = Wanted { kind: need.kind, now, random: rand::random(), tried: &[] };
+                let wanted = Wanted {
+                    kind: need.kind,
+                    now,
+                    random: rand::random(),
+                    tried: &[],
+                    takes_turn: need.takes_turn,
+                };
                 balancer.choose(&wanted)?
             }
         };
@@ -136,7 +144,13 @@ impl Pools {
     pub(super) fn pick_again(&self, need: &Need<'_>, tried: &[Member]) -> Option<Pick> {
         let RouteUpstream::Group(group) = need.upstream else { return None };
         let mut balancer = self.groups.get(*group)?.balancer();
-        let wanted = Wanted { kind: need.kind, now: Instant::now(), random: rand::random(), tried };
+        let wanted = Wanted {
+            kind: need.kind,
+            now: Instant::now(),
+            random: rand::random(),
+            tried,
+            takes_turn: need.takes_turn,
+        };
         let member = balancer.choose(&wanted)?;
         Some(Pick::new(*group, &balancer, member, true))
     }

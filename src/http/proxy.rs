@@ -105,6 +105,7 @@ async fn phases(
     trace.route = Some(route.name.clone());
     let kind = if is_websocket_upgrade(&request) { RequestKind::WebSocket } else { RequestKind::Http };
     let mut need = route.need(chosen.route, kind, request.uri().path(), request.headers());
+    need.takes_turn = request.method() != Method::OPTIONS;
     let arrival = &client.arrival;
     if kind == RequestKind::WebSocket {
         return websocket::upgrade(service, client, route, chosen, &need, request, &mut trace.upstream).await;

@@ -202,7 +202,7 @@ impl ServedRoute {
             RouteUpstream::Server(_) => Belongs::default(),
         };
         belongs.janus_session = self.pins_janus.then(|| session_in_path(path)).flatten();
-        Need { route: index, upstream: &self.upstream, kind, belongs, server: None }
+        Need { route: index, upstream: &self.upstream, kind, belongs, takes_turn: true, server: None }
     }
 
     fn new(

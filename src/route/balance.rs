@@ -38,6 +38,9 @@ pub struct Wanted<'a> {
     /// Servers that this request could not connect to. Where there are any, only a server in the rotation is another try
     /// worth.
     pub tried: &'a [Member],
+    /// Whether it uses up the turn. A CORS preflight must not: it comes right before the request that it asks for, so of two
+    /// servers one would get all preflights and the other all requests.
+    pub takes_turn: bool,
 }
 
 /// The servers of a group, their health, and whose turn it is.
@@ -102,7 +105,9 @@ impl Balancer {
             Balance::RoundRobin => *choice.first()?,
             Balance::Random => *choice.get((wanted.random % choice.len().max(1) as u64) as usize)?,
         };
-        self.turns_mut(wanted.kind).next = (at + 1) % count;
+        if wanted.takes_turn {
+            self.turns_mut(wanted.kind).next = (at + 1) % count;
+        }
         Some(member)
     }
 

@@ -18,6 +18,16 @@ fn round_robin_starts_at_the_first_server_and_counts_each_kind_alone() {
 }
 
 #[test]
+fn whoever_takes_no_turn_meets_the_server_of_the_next_request() {
+    let mut balancer = balancer(Balance::RoundRobin, &["http a 1", "http b 2"]);
+    let mut port = |takes_turn| {
+        let member = balancer.choose(&Wanted { kind: Http, now: now(), random: 0, tried: &[], takes_turn });
+        balancer.url(member.expect("a server")).port
+    };
+    assert_eq!([false, true, false, true, true].map(port), [1, 1, 2, 2, 1]);
+}
+
+#[test]
 fn random_choice_follows_the_random_number() {
     let mut balancer = balancer(Balance::Random, &PAIRS);
     for (random, expected) in [(0, 1), (1, 3), (2, 1), (u64::MAX, 3)] {
@@ -94,7 +104,7 @@ fn port(
     tried: &[Member],
     now: Instant,
 ) -> Option<u16> {
-    let member = balancer.choose(&Wanted { kind, now, random, tried })?;
+    let member = balancer.choose(&Wanted { kind, now, random, tried, takes_turn: true })?;
     Some(balancer.url(member).port)
 }
 

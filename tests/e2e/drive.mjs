@@ -7,6 +7,8 @@ import { Browsers } from './lib/browser.mjs';
 import { Case } from './lib/case.mjs';
 import { Edge, Straight } from './lib/edge.mjs';
 import { Janus } from './lib/janus.mjs';
+import { JanusPair, pairGroup } from './lib/janus_pair.mjs';
+import { setClientSix } from './lib/namespaces.mjs';
 import { servePages } from './lib/page_server.mjs';
 import { Program } from './lib/processes.mjs';
 import { Report } from './lib/report.mjs';
@@ -37,12 +39,13 @@ async function runGroup(group) {
   const slug = group.name.replaceAll(/\W+/g, '-');
   const file = (name) => join(logs, `${slug}-${name}`);
   mkdirSync(logs, { recursive: true });
-  // The media server; a WHIP endpoint stands in Janus' place.
-  const janus = group.whip ? new WhipEndpoint(run, file('endpoint.log')) : new Janus(run, join(scratch, `${slug}-janus`), file('janus.log'));
-  const edge = straight ? new Straight() : new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite: group.rewrite, shared: group.shared, whip: group.whip, route: group.route, pages: pages.edgeUrl });
-  const capture = new Program(run, 'edge', ['tcpdump', '-i', 'any', '-s', '256', '-U', '-Z', 'root', '-w', file('edge.pcap')], { log: file('tcpdump.log') });
-  const shared = { ...group, run, janus, edge, browsers, pageUrl: pages.url, consoleLog: file('browser.log') };
+  const janus = mediaServer(group, join(scratch, `${slug}-janus`), file);
+  const edge = straight ? new Straight() : new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite: group.rewrite, shared: group.shared, whip: group.whip, route: group.route, media: group.pair && pairGroup, six: group.six, pages: pages.edgeUrl });
+  const pcap = file('edge.pcap');
+  const capture = new Program(run, 'edge', ['tcpdump', '-i', 'any', '-s', '256', '-U', '-Z', 'root', '-w', pcap], { log: file('tcpdump.log') });
+  const shared = { ...group, run, janus, edge, browsers, pageUrl: pages.url, consoleLog: file('browser.log'), capture: pcap };
   try {
+    if (group.six) setClientSix(run, true);
     await janus.start(group.nat);
     await edge.start();
     for (const spec of group.cases) await runCase(shared, spec);
@@ -51,7 +54,15 @@ async function runGroup(group) {
   }
   await edge.stop().catch((error) => report.row({ group: group.name, name: 'stop', seconds: 0, error }));
   await janus.kill();
+  if (group.six) setClientSix(run, false);
   await capture.stop();
+}
+
+// A WHIP endpoint stands in Janus' place.
+function mediaServer(group, dir, file) {
+  if (group.whip) return new WhipEndpoint(run, file('endpoint.log'));
+  const Server = group.pair ? JanusPair : Janus;
+  return new Server(run, dir, file('janus.log'));
 }
 
 async function runCase(group, spec) {

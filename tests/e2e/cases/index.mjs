@@ -8,6 +8,7 @@ import { long } from './long.mjs';
 import { outages } from './outage.mjs';
 import { roamings } from './roaming.mjs';
 import { tcp } from './tcp.mjs';
+import { twoJanus } from './two_janus.mjs';
 import { videoRooms } from './videoroom.mjs';
 import { whip } from './whip.mjs';
 
@@ -46,8 +47,10 @@ export const groups = [
   { name: 'roaming', nat: {}, cases: roamings() },
   { name: 'endings', nat: {}, cases: endings() },
   { name: 'long', nat: {}, cases: long() },
+  { name: 'IPv6 client', nat: {}, six: true, cases: echoTests().map((spec) => ({ ...spec, edgeOnly: true })) },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
   { name: 'WHIP', nat: {}, whip: true, cases: whip() },
   { name: 'outages', nat: {}, cases: outages() },
+  { name: 'two Janus', nat: {}, pair: true, cases: twoJanus() },
   { name: 'no rewriting', nat: {}, rewrite: false, cases: controls() },
 ];

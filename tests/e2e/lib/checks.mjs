@@ -1,6 +1,7 @@
 // What must hold in a call: media really arrives, and nothing takes a way around the edge.
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { bracketed } from './edge.mjs';
 import { addr } from './namespaces.mjs';
 import { until } from './processes.mjs';
 
@@ -21,7 +22,8 @@ export async function mediaRises(caller, name, { video = true, audio = true } = 
 
 // Both ends name the edge as their peer, and the browser was told of nothing else.
 export async function goesThroughEdge(call, caller, name) {
-  const { edge, janus } = call;
+  const { edge } = call;
+  const janus = call.janus.having(caller.session);
   const { remote, remoteCandidates, remoteSdp } = await caller.stats(name);
   assert.equal(remote?.address, edge.remoteIp, `${name}: selected remote address of the browser`);
   assert.equal(remote.protocol, edge.ice.protocol, `${name}: selected transport of the browser`);
@@ -35,16 +37,18 @@ export async function goesThroughEdge(call, caller, name) {
   for (const line of remoteCandidates) {
     assert.ok(line.includes(` ${edge.ice.protocol} `) && line.includes(` ${edge.remoteIp} ${edge.ice.port} typ host`), `${name}: the browser was told ${line}`);
   }
-  assert.ok(!remoteSdp.includes(addr.janus), `${name}: the address of Janus stands in the SDP for the browser`);
+  assert.ok(!remoteSdp.includes(janus.address), `${name}: the address of Janus stands in the SDP for the browser`);
   const seenByJanus = Object.entries(info.sdps ?? {}).find(([key]) => key.endsWith('remote'))?.[1];
   assert.ok(seenByJanus, `${name}: Janus shows the SDP it got`);
-  assert.ok(!seenByJanus.includes(addr.client), `${name}: the address of the client stands in the SDP for Janus`);
+  assert.ok(!seenByJanus.includes(edge.clientIp), `${name}: the address of the client stands in the SDP for Janus`);
   const session = call.session(caller, name);
   const connected = edge.sessions('connected').find((line) => line.session === session);
-  assert.match(connected?.line ?? 'no line', connectedBy(edge.ice.port), `${name}: what the edge logs`);
+  assert.match(connected?.line ?? 'no line', connectedBy(edge, janus.address), `${name}: what the edge logs`);
 }
 
-const connectedBy = (port) => new RegExp(`client=${addr.client}:\\d+ > ${addr.edgeFront}:${port} backend=${addr.edgeBack}:\\d+ > ${addr.janus}:\\d+`);
+const escaped = (ip) => bracketed(ip).replaceAll(/[.[\]]/g, '\\$&');
+
+const connectedBy = (edge, janus) => new RegExp(`client=${escaped(edge.clientIp)}:\\d+ > ${escaped(edge.remoteIp)}:${edge.ice.port} backend=${addr.edgeBack}:\\d+ > ${janus}:\\d+`);
 
 // `counts`: packets during the case, see counters.mjs. With ICE over TCP no UDP packet leaves the client at all.
 export function noWayAround(counts, { protocol }, backendTransport) {

@@ -1,32 +1,39 @@
 // Counts UDP packets by where they come from and go to, with firewall rules that match and do nothing else.
 import { ICE_PORT } from './edge.mjs';
-import { addr, execIn } from './namespaces.mjs';
+import { addr, execIn, existing } from './namespaces.mjs';
+
+const JANUS = ['janus', 'otherJanus'];
 
 const RULES = [
   // What Janus receives: only the edge may be among the senders.
-  { name: 'janusFromEdge', side: 'janus', chain: 'INPUT', match: ['-s', addr.edgeBack] },
-  { name: 'janusFromElsewhere', side: 'janus', chain: 'INPUT', match: ['!', '-i', 'lo', '!', '-s', addr.edgeBack] },
+  { name: 'janusFromEdge', sides: JANUS, chain: 'INPUT', match: ['-s', addr.edgeBack] },
+  { name: 'janusFromElsewhere', sides: JANUS, chain: 'INPUT', match: ['!', '-i', 'lo', '!', '-s', addr.edgeBack] },
   // What Janus tries: a check towards the client means that the client's address leaked through the SDP.
-  { name: 'janusToClient', side: 'janus', chain: 'OUTPUT', match: ['-d', `${addr.client}/24`] },
+  { name: 'janusToClient', sides: JANUS, chain: 'OUTPUT', match: ['-d', `${addr.client}/24`] },
   // What the browser tries: anything towards Janus means that the address of Janus leaked.
-  { name: 'clientToJanus', side: 'client', chain: 'OUTPUT', match: ['-d', `${addr.janus}/24`] },
-  { name: 'clientToEdgePort', side: 'client', chain: 'OUTPUT', match: ['-d', addr.edgeFront, '--dport', ICE_PORT] },
-  { name: 'clientToOtherEdgePort', side: 'client', chain: 'OUTPUT', match: ['-d', addr.edgeFront, '!', '--dport', ICE_PORT] },
+  { name: 'clientToJanus', sides: ['client'], chain: 'OUTPUT', match: ['-d', `${addr.janus}/24`] },
+  { name: 'clientToEdgePort', sides: ['client'], chain: 'OUTPUT', match: ['-d', addr.edgeFront, '--dport', ICE_PORT] },
+  { name: 'clientToOtherEdgePort', sides: ['client'], chain: 'OUTPUT', match: ['-d', addr.edgeFront, '!', '--dport', ICE_PORT] },
+  { six: true, name: 'clientToEdgePort', sides: ['client'], chain: 'OUTPUT', match: ['-d', addr.edgeFrontSix, '--dport', ICE_PORT] },
+  { six: true, name: 'clientToOtherEdgePort', sides: ['client'], chain: 'OUTPUT', match: ['-d', addr.edgeFrontSix, '!', '--dport', ICE_PORT] },
 ];
 
-export function install(run) {
-  for (const { name, side, chain, match } of RULES) {
-    execIn(run, side, ['iptables', '-w', '-A', chain, '-p', 'udp', ...match, '-m', 'comment', '--comment', name]);
+export function install(run, where = ['client', 'janus']) {
+  for (const { six, name, sides, chain, match } of RULES) {
+    for (const side of sides.filter((side) => where.includes(side))) {
+      execIn(run, side, [six ? 'ip6tables' : 'iptables', '-w', '-A', chain, '-p', 'udp', ...match, '-m', 'comment', '--comment', name]);
+    }
   }
 }
 
 // Packets per rule since `before`, or since the installation.
 export function read(run, before = {}) {
-  const counts = {};
-  for (const side of ['client', 'janus']) {
-    for (const line of execIn(run, side, ['iptables', '-w', '-nvxL']).split('\n')) {
+  const counts = Object.fromEntries(RULES.map(({ name }) => [name, -(before[name] ?? 0)]));
+  for (const side of existing(run)) {
+    const listed = ['iptables', 'ip6tables'].map((tables) => execIn(run, side, [tables, '-w', '-nvxL'])).join('');
+    for (const line of listed.split('\n')) {
       const name = line.match(/\/\* (\w+) \*\//)?.[1];
-      if (name) counts[name] = Number(line.trim().split(/\s+/)[0]) - (before[name] ?? 0);
+      if (name) counts[name] += Number(line.trim().split(/\s+/)[0]);
     }
   }
   return counts;

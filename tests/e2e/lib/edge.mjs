@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { lines, sessionEvents } from './edge_log.mjs';
-import * as janus from './janus.mjs';
+import { restOf, wsOf } from './janus.mjs';
 import { addr } from './namespaces.mjs';
 import { Program, until } from './processes.mjs';
 import { upstream as whipUpstream } from './whip_endpoint.mjs';
@@ -20,13 +20,18 @@ const STOP_PATIENCE_MS = 4000;
 export class Edge {
   // `rewrite: false` is the negative control: the same proxy, without its duties to the SDP.
   // `route`: further keys of the route, such as icedirect.
+  // `media`: the upstream group, where it is not the one Janus.
   // `shared`: one TCP port for everything and no UDP port; `pages` is where the pages are, as the edge reaches them.
-  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {} }) {
+  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {}, media, six = false }) {
     Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, pages, route });
+    this.media = media ?? { servers: [restOf(addr.janus), wsOf(addr.janus)] };
     this.backendTransport = route.icetcp ? 'tcp' : 'udp';
     this.port = shared ? SHARED_PORT : HTTP_PORT;
     this.ice = shared ? { protocol: 'tcp', port: SHARED_PORT } : { protocol: 'udp', port: ICE_PORT };
-    const host = `${addr.edgeFront}:${this.port}`;
+    this.six = six;
+    this.remoteIp = six ? addr.edgeFrontSix : addr.edgeFront;
+    this.clientIp = six ? addr.clientSix : addr.client;
+    const host = `${bracketed(this.remoteIp)}:${this.port}`;
     this.servers = {
       rest: `http://${host}/janus`,
       ws: `ws://${host}/janus`,
@@ -34,7 +39,6 @@ export class Edge {
       wss: `wss://${host}/janus`,
     };
     this.pageUrl = `https://${host}/`;
-    this.remoteIp = addr.edgeFront;
     this.backendFacingIp = addr.edgeBack;
   }
 
@@ -65,20 +69,20 @@ export class Edge {
 
   #config() {
     if (this.whip) return whipConfig();
-    if (this.shared) return sharedConfig(this.pages, certificate(this.routes));
-    return config(this.rewrite ? 'janus' : 'plain', this.route);
+    if (this.shared) return sharedConfig(this.pages, certificate(this.routes), mediaGroup(this.media));
+    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media), this.six);
   }
 
   #listens() {
     if (!this.running) throw new Error(`the edge did not start: ${lines(this.log).slice(-3).join(' / ')}`);
-    return canConnect(addr.edgeFront, this.port);
+    return canConnect(this.remoteIp, this.port);
   }
 }
 
 // No edge: the browser goes straight to Janus, to prove that pages, browsers and Janus are in order.
 export class Straight {
   constructor() {
-    this.servers = { rest: `${janus.rest}/janus`, ws: janus.ws };
+    this.servers = { rest: `${restOf(addr.janus)}/janus`, ws: wsOf(addr.janus) };
     this.ice = { protocol: 'udp' };
     this.backendTransport = 'udp';
     this.remoteIp = addr.janus;
@@ -96,13 +100,24 @@ export class Straight {
   }
 }
 
-function config(tag, route) {
+function mediaGroup({ servers, ...further }) {
+  const keys = [`servers: ${JSON.stringify(servers)}`, ...Object.entries(further).map(([key, value]) => `${key}: ${JSON.stringify(value)}`)];
+  return `  media:
+    proto: upstream
+    ${keys.join('\n    ')}
+`;
+}
+
+export const bracketed = (ip) => (ip.includes(':') ? `[${ip}]` : ip);
+
+function config(tag, route, media, six) {
+  const [http, ice, told] = six ? ['[::]', '[::]', addr.edgeFrontSix] : [addr.edgeFront, '', addr.edgeFront];
   const further = Object.entries(route).map(([key, value]) => `          ${key}: ${value}\n`).join('');
   return `drain_timeout: 1s
 services:
   front:
     proto: http
-    net: {addr: "${addr.edgeFront}:${HTTP_PORT}"}
+    net: {addr: "${http}:${HTTP_PORT}"}
     http:
       dial_timeout: ${DIAL_TIMEOUT_MS}ms
       routes:
@@ -110,12 +125,9 @@ services:
           upstream: http://media
           paths: [/janus]
           protos: [ws@janus-protocol]
-${further}  media:
-    proto: upstream
-    servers: ["${janus.rest}", "${janus.ws}"]
-  ice:
+${further}${media}  ice:
     proto: udp
-    net: {addr: ":${ICE_PORT}", enable_ice: true, candidate_ips: [${addr.edgeFront}]}
+    net: {addr: "${ice}:${ICE_PORT}", enable_ice: true, candidate_ips: ["${told}"]}
 `;
 }
 
@@ -134,7 +146,7 @@ services:
 `;
 }
 
-function sharedConfig(pages, { cert, key }) {
+function sharedConfig(pages, { cert, key }, media) {
   return `drain_timeout: 1s
 services:
   front:
@@ -149,10 +161,7 @@ services:
       routes:
         janus: {upstream: "http://media", paths: [/janus], protos: [ws@janus-protocol]}
         pages: {upstream: "${pages}", paths: [/, /janus.js]}
-  media:
-    proto: upstream
-    servers: ["${janus.rest}", "${janus.ws}"]
-`;
+${media}`;
 }
 
 // Self-signed, beside the routes.

@@ -4,27 +4,26 @@ import { join } from 'node:path';
 import { addr, execIn } from './namespaces.mjs';
 import { Program, until } from './processes.mjs';
 
-const ADMIN = 'http://127.0.0.1:7088/admin';
 const SECRET = 'janusoverlord';
 const PLUGINS = ['echotest', 'videoroom', 'streaming', 'textroom'];
 const TRANSPORTS = ['http', 'websockets'];
 
-export const rest = `http://${addr.janus}:8088`;
-export const ws = `ws://${addr.janus}:8188`;
+export const restOf = (address) => `http://${address}:8088`;
+export const wsOf = (address) => `ws://${address}:8188`;
 
 // The one Streaming mountpoint: a tone from a file, since nothing else has to send RTP for it.
 export const toneMountpoint = 2;
 export const textRoom = 1234;
 
 export class Janus {
-  constructor(run, dir, log) {
-    Object.assign(this, { run, dir, log });
+  constructor(run, dir, log, side = 'janus') {
+    Object.assign(this, { run, dir, log, side, address: addr[side] });
   }
 
   async start(nat = {}) {
     mkdirSync(this.dir, { recursive: true });
-    writeConfig(this.dir, nat);
-    this.program = new Program(this.run, 'janus', ['janus', '-F', this.dir, '-C', join(this.dir, 'janus.jcfg')], { log: this.log });
+    writeConfig(this.dir, this.address, nat);
+    this.program = new Program(this.run, this.side, ['janus', '-F', this.dir, '-C', join(this.dir, 'janus.jcfg')], { log: this.log });
     await until('Janus answers', () => this.#answers(), { timeout: 15000 });
   }
 
@@ -39,25 +38,38 @@ export class Janus {
 
   // What Janus knows of one PeerConnection.
   handleInfo(session, handle) {
-    const request = { janus: 'handle_info', transaction: 'e2e', admin_secret: SECRET };
-    return JSON.parse(this.#curl('-d', JSON.stringify(request), `${ADMIN}/${session}/${handle}`)).info;
+    return this.#ask('handle_info', `/${session}/${handle}`).info;
+  }
+
+  // The Janus that has `session`: see JanusPair.
+  having() {
+    return this;
+  }
+
+  has(session) {
+    return this.running && this.#ask('list_sessions').sessions.includes(session);
+  }
+
+  #ask(what, path = '') {
+    const request = { janus: what, transaction: 'e2e', admin_secret: SECRET };
+    return JSON.parse(this.#curl('-d', JSON.stringify(request), `http://${this.address}:7088/admin${path}`));
   }
 
   #answers() {
     if (!this.running) throw new Error(`Janus did not start, see ${this.log}`);
     try {
-      return JSON.parse(this.#curl('-m', '1', `${rest}/janus/info`)).janus === 'server_info';
+      return JSON.parse(this.#curl('-m', '1', `${restOf(this.address)}/janus/info`)).janus === 'server_info';
     } catch {
       return false;
     }
   }
 
   #curl(...args) {
-    return execIn(this.run, 'janus', ['curl', '-fsS', ...args]);
+    return execIn(this.run, this.side, ['curl', '-fsS', ...args]);
   }
 }
 
-function writeConfig(dir, nat) {
+function writeConfig(dir, address, nat) {
   const lib = janusLibrary();
   const write = (name, text) => writeFileSync(join(dir, name), text);
   write('janus.jcfg', `
@@ -81,11 +93,11 @@ loggers: { disable = "${allBut(`${lib}/loggers`, [])}" }
 events: { broadcast = false }
 `);
   write('janus.transport.http.jcfg', `
-general: { json = "compact", base_path = "/janus", http = true, port = 8088, ip = "${addr.janus}", https = false }
-admin: { admin_base_path = "/admin", admin_http = true, admin_port = 7088, admin_ip = "127.0.0.1", admin_https = false }
+general: { json = "compact", base_path = "/janus", http = true, port = 8088, ip = "${address}", https = false }
+admin: { admin_base_path = "/admin", admin_http = true, admin_port = 7088, admin_ip = "${address}", admin_https = false }
 `);
   write('janus.transport.websockets.jcfg', `
-general: { json = "compact", ws = true, ws_port = 8188, ws_ip = "${addr.janus}", wss = false }
+general: { json = "compact", ws = true, ws_port = 8188, ws_ip = "${address}", wss = false }
 admin: { admin_ws = false, admin_wss = false }
 `);
   write('janus.plugin.echotest.jcfg', 'general: { }\n');

@@ -8,6 +8,9 @@ export const addr = {
   edgeFront: '10.50.0.1', // the edge as the client sees it
   edgeBack: '10.60.0.1', // the edge as Janus sees it
   janus: '10.60.0.2',
+  clientSix: 'fd00:50::2', // only in the group with IPv6
+  edgeFrontSix: 'fd00:50::1',
+  otherJanus: '10.60.0.3', // only where there are two
 };
 
 const SIDES = ['client', 'edge', 'janus'];
@@ -26,10 +29,7 @@ export function execIn(run, side, command, options = {}) {
 }
 
 export function up(run) {
-  for (const side of SIDES) {
-    ip('netns', 'add', namespaceName(run, side));
-    ip('-n', namespaceName(run, side), 'link', 'set', 'lo', 'up');
-  }
+  for (const side of SIDES) addSide(run, side);
   connect(run, ['client', 'c0', addr.client], ['edge', 'front', addr.edgeFront]);
   connect(run, ['edge', 'back', addr.edgeBack], ['janus', 'j0', addr.janus]);
   // Both ends would reach each other if only somebody forwarded: a leaked candidate is really tried, and counted.
@@ -47,13 +47,41 @@ export function setForwarding(run, on) {
   }
 }
 
+// The client and the edge have nothing but IPv6 between them, or what they had before.
+export function setClientSix(run, on) {
+  const [client, edge] = ['client', 'edge'].map((side) => namespaceName(run, side));
+  const action = on ? ['del', 'add'] : ['add', 'del'];
+  ip('-n', client, 'addr', action[0], `${addr.client}/24`, 'dev', 'c0');
+  ip('-n', edge, 'addr', action[0], `${addr.edgeFront}/24`, 'dev', 'front');
+  ip('-n', client, 'addr', action[1], `${addr.clientSix}/64`, 'dev', 'c0', 'nodad');
+  ip('-n', edge, 'addr', action[1], `${addr.edgeFrontSix}/64`, 'dev', 'front', 'nodad');
+  if (on) ip('-6', '-n', client, 'route', 'add', 'default', 'via', addr.edgeFrontSix);
+  else ip('-n', client, 'route', 'add', 'default', 'via', addr.edgeFront);
+}
+
+// A second machine behind the edge, for the groups with two Janus. The edge has one address for both.
+export function addOtherJanus(run) {
+  addSide(run, 'otherJanus');
+  const [edge, other] = ['edge', 'otherJanus'].map((side) => namespaceName(run, side));
+  ip('-n', edge, 'link', 'add', 'back2', 'type', 'veth', 'peer', 'name', 'j0', 'netns', other);
+  ip('-n', other, 'addr', 'add', `${addr.otherJanus}/24`, 'dev', 'j0');
+  ip('-n', edge, 'link', 'set', 'back2', 'up');
+  ip('-n', other, 'link', 'set', 'j0', 'up');
+  ip('-n', edge, 'route', 'add', `${addr.otherJanus}/32`, 'dev', 'back2', 'src', addr.edgeBack);
+  ip('-n', other, 'route', 'add', 'default', 'via', addr.edgeBack);
+}
+
+export function removeOtherJanus(run) {
+  if (existing(run).includes('otherJanus')) ip('netns', 'del', namespaceName(run, 'otherJanus'));
+}
+
 export function down(run) {
   for (const side of existing(run)) ip('netns', 'del', namespaceName(run, side));
 }
 
 export function existing(run) {
   const names = ip('netns', 'list').split('\n').map((line) => line.split(' ')[0]);
-  return SIDES.filter((side) => names.includes(namespaceName(run, side)));
+  return [...SIDES, 'otherJanus'].filter((side) => names.includes(namespaceName(run, side)));
 }
 
 export function udpSockets(run, side) {
@@ -72,6 +100,11 @@ export function describeProcess(pid) {
   } catch {
     return `${pid} (gone)`;
   }
+}
+
+function addSide(run, side) {
+  ip('netns', 'add', namespaceName(run, side));
+  ip('-n', namespaceName(run, side), 'link', 'set', 'lo', 'up');
 }
 
 function connect(run, [sideA, linkA, addrA], [sideB, linkB, addrB]) {
