@@ -20,7 +20,7 @@ fn round_robin_starts_at_the_first_server_and_counts_each_kind_alone() {
 #[test]
 fn whoever_takes_no_turn_meets_the_server_of_the_next_request() {
     let mut balancer = balancer(Balance::RoundRobin, &["http a 1", "http b 2"]);
-    let mut port = |takes_turn| {
+    let port = |takes_turn| {
         let member = balancer.choose(&Wanted { kind: Http, now: now(), random: 0, tried: &[], takes_turn });
         balancer.url(member.expect("a server")).port
     };
