@@ -94,12 +94,10 @@ impl Forwarder {
         else {
             return Verdict::Drop(DropReason::UnknownUsername);
         };
+        flow.hold(message.as_bytes());
         match flow.path {
             Some(path) => Verdict::Forward(toward_backend(path)),
-            None => {
-                flow.held = message.as_bytes().to_vec();
-                Verdict::Consumed
-            }
+            None => Verdict::Consumed,
         }
     }
 

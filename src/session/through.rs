@@ -52,8 +52,8 @@ pub struct Flow {
     pub at: ClientAddr,
     /// The way to the backend, once its socket is open.
     pub path: Option<BackendPath>,
-    /// The latest check, kept while the socket is being opened.
-    pub held: Vec<u8>,
+    /// The latest check that has no answer yet: it goes out again as soon as the way to a candidate is open.
+    held: Vec<u8>,
     /// Index of the candidate that is tried or used.
     candidate: usize,
     since: Instant,
@@ -68,6 +68,14 @@ impl Flow {
     /// Whether media may pass.
     pub fn may_carry(&self) -> bool {
         self.proven
+    }
+
+    /// Keeps a check until the backend has answered one.
+    pub fn hold(&mut self, check: &[u8]) {
+        if !self.answered {
+            self.held.clear();
+            self.held.extend_from_slice(check);
+        }
     }
 }
 
@@ -241,6 +249,7 @@ impl Through {
     pub fn answered(&mut self, slot: u8, generation: u32) -> bool {
         let Some(flow) = self.flow_mut(slot) else { return false };
         flow.answered = true;
+        flow.held = Vec::new();
         self.good = flow.candidate;
         let first = self.connected.is_none_or(|newest| newest < generation);
         self.connected = self.connected.max(Some(generation));
@@ -273,7 +282,7 @@ impl Through {
         let flow = self.flow_mut(wanted.slot)?;
         flow.path = Some(path);
         flow.since = now;
-        Some(std::mem::take(&mut flow.held))
+        Some(flow.held.clone())
     }
 
     /// The way in use broke, or the candidate stayed silent: the next one is tried. Hands back the path that is free now.

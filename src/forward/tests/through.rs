@@ -111,6 +111,16 @@ fn a_candidate_that_stays_silent_makes_room_for_the_next_one() {
 }
 
 #[test]
+fn the_next_candidate_gets_the_check_that_the_silent_one_left_unanswered() {
+    let mut w = World::new();
+    let registration = w.register(direct(&w, 1, &[backend_addr(1), backend_addr(2)]));
+    w.backend(&registration, backend_addr(2));
+    w.check(&registration, client_addr(1), true);
+    w.run(Duration::from_millis(1_100));
+    assert_eq!(w.was_connected(), 1, "without another check of the client");
+}
+
+#[test]
 fn a_backend_that_never_answers_ends_the_session() {
     let mut w = World::new();
     let registration = w.register(direct(&w, 1, &[backend_addr(1), backend_addr(2)]));
