@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proxy_support::*;
 use xrtc::config::{Http, IpNet, Optimal};
-use xrtc::http::{ConnectionCap, HttpService, Registrar};
+use xrtc::http::{HttpService, Registrar};
 use xrtc::session::registration::{Command, SessionSink};
 
 /// AT 192.0.2.0/24 and 2001:db8:a::/48, US 198.51.100.0/24 and 2001:db8:b::/48, DE 203.0.113.0/24 and 2001:db8:c::/48;
@@ -118,7 +118,7 @@ impl World {
     async fn start(edge: &str) -> World {
         let sink = Arc::new(Commands::default());
         let service = Arc::new(service(edge, DATABASE.into(), &sink).unwrap());
-        World { edge: Edge::serving(service, Record::default(), ConnectionCap::new(10)).await, sink }
+        World { edge: Edge::serving(service, Record::default(), 10).await, sink }
     }
 
     /// The candidates that a client at `client` is told, whose backend is at `backends`.

@@ -10,7 +10,6 @@ use proxy_support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use xrtc::http::ConnectionCap;
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_413_and_touches_nobody_else() {
@@ -208,7 +207,7 @@ async fn requests_that_two_servers_would_read_differently_are_refused() {
         ("GET / HTTP/1.1\r\n\r\n", "400"),
         ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400"),
-        ("\x16\x03\x01 nonsense\r\n\r\n", "400"),
+        ("nonsense\r\n\r\n", "400"),
         ("GET http://b.test/x HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
         ("GET / HTTP/1.0\r\n\r\n", "200"),
     ] {
@@ -218,6 +217,11 @@ async fn requests_that_two_servers_would_read_differently_are_refused() {
         in_time(client.read_exact(&mut answer)).await.unwrap();
         assert_eq!(String::from_utf8_lossy(&answer[9..]), status, "{request}");
     }
+    let mut tls = TcpStream::connect(edge.addr).await.unwrap();
+    tls.write_all(b"\x16\x03\x01 a hello to a port without a certificate").await.unwrap();
+    let mut nothing = Vec::new();
+    let _ = in_time(tls.read_to_end(&mut nothing)).await;
+    assert_eq!(nothing, b"", "closed without a word");
     let mut client = TcpStream::connect(edge.addr).await.unwrap();
     let flood = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(70 << 10));
     let _ = client.write_all(flood.as_bytes()).await;
@@ -231,7 +235,7 @@ async fn requests_that_two_servers_would_read_differently_are_refused() {
 async fn a_connection_over_the_cap_waits_until_another_one_ends() {
     let upstream = Upstream::start(echo).await;
     let (service, record) = service(&http(vec![plain("/", upstream.addr)]), &[]);
-    let edge = Edge::serving(service, record, ConnectionCap::new(2)).await;
+    let edge = Edge::serving(service, record, 2).await;
     let (mut first, mut second) = (Client::connect(edge.addr).await, Client::connect(edge.addr).await);
     assert_eq!(first.ask("GET", "/", "").await.0, 200);
     assert_eq!(second.ask("GET", "/", "").await.0, 200);

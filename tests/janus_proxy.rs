@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{accept_async, client_async};
-use xrtc::http::{ConnectionCap, HttpService};
+use xrtc::http::HttpService;
 use xrtc::session::registration::{Command, EndReason, SessionSink};
 
 /// One captured message.
@@ -77,7 +77,7 @@ async fn edge(upstream: std::net::SocketAddr) -> (Edge, Commands) {
     let candidates = Arc::from([Box::from("candidate:1 1 udp 2013266431 192.0.2.1 6000 typ host")]);
     let config = http(vec![read("/janus", upstream)]);
     let service = HttpService::new(&config, &[], &limits(), &candidates, &sink).unwrap();
-    (Edge::serving(Arc::new(service), Record::default(), ConnectionCap::new(10)).await, commands)
+    (Edge::serving(Arc::new(service), Record::default(), 10).await, commands)
 }
 
 /// What a description tells of its side's addresses.

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 use xrtc::config::{DialectKind, Http, PathRule, Route, RouteUpstream, Scheme, ServerUrl};
 use xrtc::dialect::{ConnectionId, Context, Dialect, Message, Settings, Verdict};
-use xrtc::http::{ConnectionCap, HttpService, Registrar};
+use xrtc::http::{HttpService, Registrar};
 use xrtc::session::registration::{EndReason, Mode, SessionId, SessionSink};
 
 const SECRET: &str = r#"{"janus":"replace-response","x":"secret"}"#;
@@ -244,7 +244,7 @@ async fn requirement_20_works_without_geoip_says_valid_json_and_honours_root_and
     let registrar = Arc::new(Registrar::new(&limits(), &candidates, &sink));
     let service = HttpService::new(&config, &[], &limits(), &candidates, &sink).unwrap();
     let service = service.with_rest(&config, &registrar).unwrap();
-    let edge = Edge::serving(Arc::new(service), record, ConnectionCap::new(100)).await;
+    let edge = Edge::serving(Arc::new(service), record, 100).await;
     for (method, path, status) in [("GET", "/webrtc/version", 200), ("GET", "/webrtc/request", 405)] {
         let (said, body) = ask(edge.addr, method, path, "").await;
         assert_eq!(said, status);
@@ -311,7 +311,7 @@ async fn naming_edge(routes: Vec<Route>, group: xrtc::config::UpstreamGroup) -> 
     };
     let none = Arc::from(Vec::new());
     let service = HttpService::with_dialects(&http(routes), &[group], &limits(), &none, &sink, &dialects);
-    Edge::serving(Arc::new(service.unwrap()), record, ConnectionCap::new(100)).await
+    Edge::serving(Arc::new(service.unwrap()), record, 100).await
 }
 
 struct Naming(Settings, Record);

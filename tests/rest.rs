@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use hyper::{Request, Response};
 use proxy_support::*;
 use xrtc::config::{Http, IpNet, Limits, Optimal};
-use xrtc::http::{ConnectionCap, HttpService, Registrar};
+use xrtc::http::{HttpService, Registrar};
 use xrtc::session::registration::{Command, EndReason, Mode, Registration, SessionSink};
 
 const JANUS: &str = include_str!("vectors/rest/janus.json");
@@ -340,7 +340,7 @@ impl Rest {
         let registrar = Arc::new(Registrar::new(limits, &candidates, &shared));
         let service = HttpService::new(&config, &[], limits, &candidates, &shared).unwrap();
         let service = Arc::new(service.with_rest(&config, &registrar).unwrap());
-        let edge = Edge::serving(service, Record::default(), ConnectionCap::new(100)).await;
+        let edge = Edge::serving(service, Record::default(), 100).await;
         Rest { edge, sink }
     }
 

@@ -10,7 +10,7 @@ use hyper::header::HeaderMap;
 use hyper::{Request, Response};
 use proxy_support::*;
 use xrtc::config::{Balance, DialectKind, PathRule, Route, RouteUpstream, Scheme, UpstreamGroup};
-use xrtc::http::{ConnectionCap, HttpService};
+use xrtc::http::HttpService;
 use xrtc::session::registration::{Command, SessionSink};
 
 const OFFER: &str = include_str!("vectors/whip/offer.sdp");
@@ -63,7 +63,7 @@ async fn edge(upstream: RouteUpstream, groups: &[UpstreamGroup]) -> Edge {
     let sink: Arc<dyn SessionSink> = Arc::new(Sink(record.clone()));
     let candidates = Arc::from([Box::from("candidate:1 1 udp 1 192.0.2.1 6001 typ host")]);
     let service = HttpService::new(&http(vec![route]), groups, &limits(), &candidates, &sink).unwrap();
-    Edge::serving(Arc::new(service), record, ConnectionCap::new(10)).await
+    Edge::serving(Arc::new(service), record, 10).await
 }
 
 async fn ask(

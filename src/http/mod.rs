@@ -30,6 +30,6 @@ mod ws_relay;
 
 pub use forwarded::{Arrival, TlsFacts, client_ip};
 pub use rest::{CountriesError, Registrar, fuzz as fuzz_registration};
-pub use server::{ConnectionCap, Phase, serve, serve_connection};
+pub use server::{Phase, serve_connection};
 pub use service::{DialectBuilder, HttpService, ServiceError};
 pub use upstream_tls::UpstreamTlsError;

@@ -1,10 +1,9 @@
-//! Accepts client connections and serves HTTP/1.1 on them until told to stop.
+//! Serves HTTP/1.1 on one client connection, whatever carries it, until told to stop.
 //!
-//! The accept loop outlives every error; a connection that fails ends alone. What a request means is decided in `proxy`.
+//! Who accepts connections is not its business, and what a request means is decided in `proxy`.
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -14,12 +13,9 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tracing::{debug, trace, warn};
+use tokio::sync::watch;
+use tracing::trace;
 
 use super::body::{Body, BodyError};
 use super::forwarded::Arrival;
@@ -37,17 +33,6 @@ pub enum Phase {
     Stopping,
 }
 
-/// How many client connections may be open at once, over all services that share it.
-#[derive(Clone, Debug)]
-pub struct ConnectionCap(Arc<Semaphore>);
-
-impl ConnectionCap {
-    /// At most `connections` at once.
-    pub fn new(connections: usize) -> Self {
-        ConnectionCap(Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))))
-    }
-}
-
 /// How long a client may take for a request head. The same clock runs while a kept connection is idle, so it must be longer
 /// than the 25 s and 30 s between two requests of a Janus client.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -58,31 +43,6 @@ const MAX_HEAD: usize = 64 << 10;
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection without a request may take to end then.
 const IDLE_STOP_TIMEOUT: Duration = Duration::from_millis(100);
-/// Between two probes of a silent client connection.
-const CLIENT_KEEPALIVE: Duration = Duration::from_secs(60);
-/// Waits after a failed accept: doubles from the first to the last.
-const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-
-/// Serves `service` on `listener` until `phase` says `Stopping` and every connection has ended, or had its time to.
-pub async fn serve(
-    listener: TcpListener,
-    service: Arc<HttpService>,
-    cap: ConnectionCap,
-    phase: watch::Receiver<Phase>,
-) {
-    let mut connections = JoinSet::new();
-    accept_until_draining(listener, &service, &cap, &phase, &mut connections).await;
-    let mut stopping = phase;
-    tokio::select! {
-        () = wait_for(&mut stopping, Phase::Stopping) => {}
-        () = all_ended(&mut connections) => return,
-    }
-    if tokio::time::timeout(STOP_TIMEOUT, all_ended(&mut connections)).await.is_err() {
-        debug!(left = connections.len(), "connections did not end in time");
-    }
-    connections.shutdown().await;
-}
-
 /// Serves one connection, whatever carries it, to its end.
 pub async fn serve_connection<I>(
     io: I,
@@ -176,65 +136,4 @@ impl ClientConnection {
 /// Returns when `wanted` or a later phase is reached, or nobody is left to say so.
 pub(super) async fn wait_for(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     let _ = phase.wait_for(|phase| *phase >= wanted).await;
-}
-
-async fn accept_until_draining(
-    listener: TcpListener,
-    service: &Arc<HttpService>,
-    cap: &ConnectionCap,
-    phase: &watch::Receiver<Phase>,
-    connections: &mut JoinSet<()>,
-) {
-    let mut draining = phase.clone();
-    let mut backoff = ACCEPT_BACKOFF.0;
-    let mut is_full = false;
-    loop {
-        if cap.0.available_permits() == 0 && !std::mem::replace(&mut is_full, true) {
-            warn!("as many client connections as allowed; more wait until one ends");
-        }
-        let accepted = tokio::select! {
-            () = wait_for(&mut draining, Phase::Draining) => return,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, cap) => accepted,
-        };
-        match accepted {
-            Ok((stream, permit)) => {
-                (backoff, is_full) = (ACCEPT_BACKOFF.0, false);
-                let (service, phase) = (service.clone(), phase.clone());
-                connections.spawn(async move {
-                    let _permit = permit;
-                    serve_tcp(stream, service, phase).await;
-                });
-            }
-            Err(error) => {
-                if backoff == ACCEPT_BACKOFF.0 {
-                    warn!(%error, "cannot accept a connection; trying again");
-                }
-                tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(ACCEPT_BACKOFF.1);
-            }
-        }
-    }
-}
-
-/// The next connection, once the cap allows one more. Until then connections wait in the kernel's queue.
-async fn accept(
-    listener: &TcpListener,
-    cap: &ConnectionCap,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = cap.0.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
-}
-
-async fn serve_tcp(stream: TcpStream, service: Arc<HttpService>, phase: watch::Receiver<Phase>) {
-    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-    let _ = stream.set_nodelay(true);
-    let probes = TcpKeepalive::new().with_time(CLIENT_KEEPALIVE).with_interval(CLIENT_KEEPALIVE / 4);
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&probes);
-    serve_connection(stream, Arrival { peer, local, tls: None }, service, phase).await;
-}
-
-async fn all_ended(connections: &mut JoinSet<()>) {
-    while connections.join_next().await.is_some() {}
 }

@@ -12,6 +12,7 @@ pub mod tls;
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,14 +24,15 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use xrtc::config::{
     DialectKind, Http, IpNet, Limits, Optimal, PathRule, Route, RouteUpstream, Scheme, ServerUrl,
     UpstreamGroup, UpstreamTuning,
 };
 use xrtc::dialect::{Carrier, ConnectionId, Context, Dialect, Message, Side, Verdict};
-use xrtc::http::{ConnectionCap, HttpService, Phase, serve};
+use xrtc::http::{Arrival, HttpService, Phase, serve_connection};
+use xrtc::listener::tcp::{Arrived, ByteStream, Front, StreamCounters, Web};
 use xrtc::session::registration::{Command, EndReason, SessionId, SessionSink};
 
 /// What dialect and packet side were told, in order.
@@ -107,6 +109,22 @@ impl Dialect for Obedient {
     }
 }
 
+struct Website {
+    service: Arc<HttpService>,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Web for Website {
+    fn serve(
+        &self,
+        stream: Box<dyn ByteStream>,
+        arrived: Arrived,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let arrival = Arrival { peer: arrived.peer, local: arrived.local, tls: None };
+        Box::pin(serve_connection(stream, arrival, self.service.clone(), self.phase.clone()))
+    }
+}
+
 /// A running edge.
 pub struct Edge {
     pub addr: SocketAddr,
@@ -123,14 +141,32 @@ impl Edge {
 
     pub async fn with_groups(config: Http, groups: &[UpstreamGroup]) -> Edge {
         let (service, record) = service(&config, groups);
-        Edge::serving(service, record, ConnectionCap::new(1000)).await
+        Edge::serving(service, record, 1000).await
     }
 
-    pub async fn serving(service: Arc<HttpService>, record: Record, cap: ConnectionCap) -> Edge {
+    /// Behind a TCP port as the program has it, with at most so many connections at once.
+    pub async fn serving(service: Arc<HttpService>, record: Record, connections: usize) -> Edge {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (phase, seen) = watch::channel(Phase::Serving);
-        let task = tokio::spawn(serve(listener, service.clone(), cap, seen));
+        let (stop, stopping) = watch::channel(false);
+        let (mut draining, mut last) = (seen.clone(), seen.clone());
+        tokio::spawn(async move {
+            let _ = last.wait_for(|phase| *phase == Phase::Stopping).await;
+            stop.send_replace(true);
+        });
+        let front = Front {
+            web: Some(Arc::new(Website { service: service.clone(), phase: seen })),
+            door: None,
+            tls: None,
+            proxies: None,
+            permits: Arc::new(Semaphore::new(connections)),
+            counters: Arc::new(StreamCounters::default()),
+            stopping,
+        };
+        let task = tokio::spawn(front.run(listener, async move {
+            let _ = draining.wait_for(|phase| *phase >= Phase::Draining).await;
+        }));
         Edge { addr, record, service, phase, task }
     }
 
