@@ -89,10 +89,8 @@ impl Forwarder {
         };
         let registration = registration.clone();
         let here = self.tables.known.get(&registration.session).and_then(|known| known.here);
-        match self.verify_check(here, &registration, message) {
-            Ok(()) => {}
-            Err(IntegrityError::Missing) => return Verdict::Drop(DropReason::MissingIntegrity),
-            Err(IntegrityError::Bad) => return Verdict::Drop(DropReason::BadIntegrity),
+        if let Err(error) = self.verify_check(here, &registration, message) {
+            return Verdict::Drop(error.into());
         }
         let session = match here {
             Some(here) => here,
@@ -224,10 +222,8 @@ impl Forwarder {
         let Some(generation) = session.generation(number) else {
             return Verdict::Drop(DropReason::UnexpectedStun);
         };
-        match message.verify(&generation.client_key) {
-            Ok(()) => {}
-            Err(IntegrityError::Missing) => return Verdict::Drop(DropReason::MissingIntegrity),
-            Err(IntegrityError::Bad) => return Verdict::Drop(DropReason::BadIntegrity),
+        if let Err(error) = message.verify(&generation.client_key) {
+            return Verdict::Drop(error.into());
         }
         let Some(moved) = session.client.answered(slot, message.transaction_id()) else {
             return Verdict::Drop(DropReason::UnexpectedStun);

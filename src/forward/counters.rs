@@ -1,5 +1,7 @@
 //! What a worker counts: plain numbers that it alone writes.
 
+use crate::stun::IntegrityError;
+
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $label:literal,)+) => {
         /// Why a packet ended at the edge. The variant is the diagnosis, its label the metric's.
@@ -61,6 +63,15 @@ drop_reasons! {
     TcpBackendSlow = "tcp_backend_slow",
     /// The kernel refused the packet: unreachable, too large.
     SendRefused = "send_refused",
+}
+
+impl From<IntegrityError> for DropReason {
+    fn from(error: IntegrityError) -> Self {
+        match error {
+            IntegrityError::Missing => DropReason::MissingIntegrity,
+            IntegrityError::Bad => DropReason::BadIntegrity,
+        }
+    }
 }
 
 /// What one worker counted. All numbers only grow.

@@ -10,14 +10,7 @@ use crate::session::backend_leg::{BackendPath, LocalSocket};
 use crate::session::client_leg::ClientAddr;
 use crate::session::registration::{CandidateTransport, EndReason, Registration, SessionEventKind};
 use crate::session::through::{Flow, Keys, Through, Wanted};
-use crate::stun::{Class, IntegrityError, Message};
-
-fn verified(result: Result<(), IntegrityError>) -> Result<(), DropReason> {
-    result.map_err(|error| match error {
-        IntegrityError::Missing => DropReason::MissingIntegrity,
-        IntegrityError::Bad => DropReason::BadIntegrity,
-    })
-}
+use crate::stun::{Class, Message};
 
 fn toward_backend(path: BackendPath) -> Destination {
     Destination { via: Via::Backend(path.socket.index), to: path.remote, local: None }
@@ -357,7 +350,7 @@ fn verify_with_any<'t>(
 ) -> Result<u32, DropReason> {
     let mut result = Err(DropReason::UnknownUsername);
     for keys in through.keys() {
-        result = verified(message.verify(key(keys))).map(|()| keys.registration.generation);
+        result = message.verify(key(keys)).map(|()| keys.registration.generation).map_err(DropReason::from);
         if result.is_ok() {
             break;
         }
