@@ -13,12 +13,15 @@ use std::path::{Path, PathBuf};
 /// Lowest first. A module uses what stands in a line above its own (which is a tier below it), never its neighbours.
 const TIERS: &[&[&str]] = &[
     &["telemetry"],
-    &["classify", "stun", "sdp", "config"],
+    &["classify", "stun", "sdp", "config", "budget"],
+    &["auth"],
     &["session", "turn"],
     &["route", "dialect", "signalling"],
     &["forward"],
     &["listener", "http", "admin"],
     &["app"],
+    &["peer"],
+    &["bench", "demo", "probe"],
     &["main"],
 ];
 
@@ -27,7 +30,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("classify", "stun", "what is STUN is said once, by the codec, and classify asks it")];
 
 /// Modules whose time, randomness, addresses and peers are arguments.
-const PURE: &[&str] = &["classify", "stun", "sdp", "session", "turn", "forward", "dialect", "route"];
+const PURE: &[&str] =
+    &["classify", "stun", "sdp", "budget", "session", "turn", "forward", "dialect", "route"];
 
 /// What a pure module never names. `::` stands between the parts of a path.
 const IMPURE: &[&str] = &[

@@ -1,7 +1,9 @@
-//! What the program says about itself: logs now; metric names and redaction live here as they come.
+//! What the program says about itself: logs here, what is counted in [`metrics`].
 //!
 //! Values, not prose: packets at trace, oddities at debug, state changes at info, wake-someone at warn. Passwords and
 //! tokens are never logged, at any level.
+
+pub mod metrics;
 
 use std::io::IsTerminal;
 
