@@ -15,6 +15,7 @@ pub mod dialect;
 pub mod forward;
 pub mod http;
 pub mod listener;
+pub mod peer;
 pub mod route;
 pub mod sdp;
 pub mod session;
