@@ -23,6 +23,7 @@ pub fn datagram(source: SocketAddr, destination: SocketAddr, bytes: &[u8]) -> Op
 
 /// What a drained endpoint hands out.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it lives for one call, on the stack, as str0m's own does")]
 pub enum Out {
     /// To be sent, from `source` to `destination`.
     Datagram(Transmit),
