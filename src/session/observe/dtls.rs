@@ -33,9 +33,9 @@ impl Record {
         match (packet.first(), packet.get(RECORD_HEADER)) {
             (Some(&HANDSHAKE), Some(&CLIENT_HELLO)) if epoch_zero => Record::ClientHello,
             (Some(&HANDSHAKE), Some(&SERVER_HELLO)) if epoch_zero => Record::ServerHello,
-            (Some(&ALERT), Some(_)) if epoch_zero => {
-                packet.get(RECORD_HEADER + 1).map_or(Record::Other, |&description| Record::Alert { description })
-            }
+            (Some(&ALERT), Some(_)) if epoch_zero => packet
+                .get(RECORD_HEADER + 1)
+                .map_or(Record::Other, |&description| Record::Alert { description }),
             _ => Record::Other,
         }
     }
@@ -55,7 +55,8 @@ mod tests {
         assert_eq!(record(22, 0, 1), Record::ClientHello);
         assert_eq!(record(22, 0, 2), Record::ServerHello);
         assert_eq!(record(21, 0, 2), Record::Alert { description: 40 });
-        for (kind, epoch, first) in [(22, 0, 11), (22, 1, 1), (21, 1, 2), (23, 1, 0), (20, 0, 1), (47, 0, 1)] {
+        for (kind, epoch, first) in [(22, 0, 11), (22, 1, 1), (21, 1, 2), (23, 1, 0), (20, 0, 1), (47, 0, 1)]
+        {
             assert_eq!(record(kind, epoch, first), Record::Other, "{kind} {epoch} {first}");
         }
         for len in 0..14 {

@@ -7,12 +7,14 @@
 mod dtls;
 mod milestones;
 mod rtp;
+mod tap;
 
 use std::time::Instant;
 
 pub use dtls::Record;
 pub use milestones::{Mark, Milestone, Milestones};
-pub use rtp::{MAX_STREAMS, Reception, StreamReport, fuzz};
+pub use rtp::{Heard, MAX_STREAMS, Reception, StreamReport, fuzz};
+pub use tap::{Captured, Leg, Tap};
 
 use crate::classify::Kind;
 
@@ -78,6 +80,8 @@ pub struct Observed {
     pub from_backend: Reception,
     /// The description in the latest plain DTLS alert of each direction (RFC 8446 §6), plus one; 0: none.
     alerts: [u16; 2],
+    /// Whoever wants to see its packets.
+    tap: Option<Tap>,
 }
 
 impl Observed {
@@ -89,6 +93,7 @@ impl Observed {
             from_client: Reception::default(),
             from_backend: Reception::default(),
             alerts: [0; 2],
+            tap: None,
         })
     }
 
@@ -98,27 +103,44 @@ impl Observed {
         self.milestones.note(tick.millis.wrapping_sub(self.born), milestone);
     }
 
-    /// A packet of the client that is no STUN, from an address that may send it. Says how many RTP packets the sender has
-    /// sent since the one before, this one included; 0 where it is no news of that.
+    /// A packet of the client that is no STUN, from an address that may send it.
     #[inline]
-    pub fn up(&mut self, tick: Tick, kind: Kind, bytes: &[u8]) -> u32 {
+    pub fn up(&mut self, tick: Tick, kind: Kind, bytes: &[u8]) -> Heard {
         if kind == Kind::Media {
             self.note(tick, Milestone::MediaUp);
             return self.from_client.packet(tick, bytes);
         }
         self.dtls(tick, Direction::Up, bytes);
-        0
+        Heard::default()
     }
 
     /// The same of the backend.
     #[inline]
-    pub fn down(&mut self, tick: Tick, kind: Kind, bytes: &[u8]) -> u32 {
+    pub fn down(&mut self, tick: Tick, kind: Kind, bytes: &[u8]) -> Heard {
         if kind == Kind::Media {
             self.note(tick, Milestone::MediaDown);
             return self.from_backend.packet(tick, bytes);
         }
         self.dtls(tick, Direction::Down, bytes);
-        0
+        Heard::default()
+    }
+
+    /// Shows every packet of the session to `tap` from now on, instead of whoever saw them so far.
+    pub fn set_tap(&mut self, tap: Tap) {
+        self.tap = Some(tap);
+    }
+
+    /// Whether somebody wants to see its packets.
+    #[inline]
+    pub fn is_tapped(&self) -> bool {
+        self.tap.is_some()
+    }
+
+    /// Shows a packet to whoever wants to see it.
+    pub fn show(&mut self, packet: &Captured<'_>) {
+        if self.tap.as_mut().is_some_and(|tap| !tap.show(packet)) {
+            self.tap = None;
+        }
     }
 
     /// The latest alert that a side sent in the clear.
@@ -169,7 +191,7 @@ mod tests {
         let tick = Tick { micros: 0, millis: 130 };
         let mut hello = [0; 25];
         (hello[0], hello[1], hello[13]) = (22, 254, 1);
-        assert_eq!(observed.up(tick, Kind::Dtls, &hello), 0);
+        assert_eq!(observed.up(tick, Kind::Dtls, &hello), Heard::default());
         hello[13] = 2;
         observed.down(tick, Kind::Dtls, &hello);
         observed.down(tick, Kind::Dtls, &[21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 42]);

@@ -38,6 +38,15 @@ pub struct Reception {
     gone: (u64, u64),
 }
 
+/// What one packet says of its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// How far the stream's numbering went on.
+    pub expected: u32,
+    /// 1, unless the packet is no RTP, was there before, or its number is not believed.
+    pub received: u32,
+}
+
 /// What one stream looks like to whoever asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StreamReport {
@@ -111,14 +120,13 @@ struct Window {
 }
 
 impl Reception {
-    /// A packet whose first byte says RTP or RTCP. How far its stream's numbering went on; 0 for RTCP, repetitions and
-    /// latecomers.
+    /// A packet whose first byte says RTP or RTCP.
     #[inline]
-    pub fn packet(&mut self, tick: Tick, bytes: &[u8]) -> u32 {
-        let Some(header) = bytes.first_chunk::<12>() else { return 0 };
+    pub fn packet(&mut self, tick: Tick, bytes: &[u8]) -> Heard {
+        let Some(header) = bytes.first_chunk::<12>() else { return Heard::default() };
         // RFC 5761 §4: these are RTCP's packet types.
         if (192..=223).contains(&header[1]) {
-            return 0;
+            return Heard::default();
         }
         let ssrc = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
         let latest = &self.streams[usize::from(self.latest) % MAX_STREAMS];
@@ -127,7 +135,7 @@ impl Reception {
                 Some(place) => self.latest = place,
                 None => {
                     self.unfollowed = self.unfollowed.saturating_add(1);
-                    return 0;
+                    return Heard::default();
                 }
             }
         }
@@ -146,10 +154,13 @@ impl Reception {
 
     /// (received, lost) over all streams that were ever followed.
     pub fn totals(&self) -> (u64, u64) {
-        self.streams.iter().filter(|stream| stream.received > 0).fold(self.gone, |(received, lost), stream| {
-            let (got, lacks) = stream.totals();
-            (received + got, lost + lacks)
-        })
+        self.streams.iter().filter(|stream| stream.received > 0).fold(
+            self.gone,
+            |(received, lost), stream| {
+                let (got, lacks) = stream.totals();
+                (received + got, lost + lacks)
+            },
+        )
     }
 
     /// The stream's place, which may be one that is free or was given up.
@@ -178,7 +189,7 @@ impl Reception {
 
 impl Stream {
     #[inline]
-    fn packet(&mut self, tick: Tick, header: &[u8; 12], len: usize) -> u32 {
+    fn packet(&mut self, tick: Tick, header: &[u8; 12], len: usize) -> Heard {
         let number = u16::from_be_bytes([header[2], header[3]]);
         let timestamp = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
         let payload_type = header[1] & 0x7f;
@@ -187,11 +198,11 @@ impl Stream {
         self.window.bytes = self.window.bytes.saturating_add(len as u32);
         if self.received == 0 {
             self.start(tick, number, timestamp, payload_type);
-            return 1;
+            return Heard { expected: 1, received: 1 };
         }
         let ahead = number.wrapping_sub(self.highest as u16);
         let advance = match ahead {
-            0 => return 0,
+            0 => return Heard::default(),
             1..MAX_DROPOUT => {
                 self.highest = self.highest.wrapping_add(u32::from(ahead));
                 self.received = self.received.wrapping_add(1).max(1);
@@ -202,16 +213,16 @@ impl Stream {
             _ if ahead <= u16::MAX - MAX_MISORDER => {
                 if self.after_jump != u32::from(number) + 1 {
                     self.after_jump = u32::from(number.wrapping_add(1)) + 1;
-                    return 0;
+                    return Heard::default();
                 }
                 let (received, lost) = self.totals();
                 self.earlier = (clamp(received), clamp(lost));
                 self.start(tick, number, timestamp, payload_type);
-                return 1;
+                return Heard { expected: 1, received: 1 };
             }
             _ => {
                 self.received = self.received.wrapping_add(1).max(1);
-                return 0;
+                return Heard { expected: 0, received: 1 };
             }
         };
         if payload_type != self.payload_type {
@@ -225,7 +236,7 @@ impl Stream {
         if tick.millis.wrapping_sub(self.window.start) >= WINDOW {
             self.close_window(tick);
         }
-        advance
+        Heard { expected: advance, received: 1 }
     }
 
     fn start(&mut self, tick: Tick, number: u16, timestamp: u32, payload_type: u8) {
@@ -351,8 +362,8 @@ pub fn fuzz(data: &[u8]) {
         let step = u32::from_be_bytes([0, chunk[0], *chunk.last().unwrap_or(&0), chunk.len() as u8]);
         tick.micros = tick.micros.wrapping_add(step << 6);
         tick.millis = tick.millis.wrapping_add(step >> 4);
-        let advance = reception.packet(tick, chunk);
-        assert!(advance < u32::from(MAX_DROPOUT));
+        let heard = reception.packet(tick, chunk);
+        assert!(heard.expected < u32::from(MAX_DROPOUT) && heard.received <= 1);
     }
     assert!(reception.streams(tick).count() <= MAX_STREAMS);
     for stream in reception.streams(tick) {

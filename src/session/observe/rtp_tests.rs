@@ -23,7 +23,7 @@ impl Sender {
         packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
         packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
         let tick = self.tick();
-        self.reception.packet(tick, &packet)
+        self.reception.packet(tick, &packet).expected
     }
 
     fn wait(&mut self, micros: u64) {
@@ -141,11 +141,11 @@ fn a_sender_that_numbers_anew_starts_anew_and_a_single_wild_number_does_not() {
 #[test]
 fn rtcp_and_short_packets_count_for_no_stream() {
     let mut sender = Sender::new();
-    assert_eq!(sender.reception.packet(Tick::default(), &[0x80; 11]), 0);
+    assert_eq!(sender.reception.packet(Tick::default(), &[0x80; 11]), Heard::default());
     for kind in 192..=223 {
         let mut packet = [0; 40];
         (packet[0], packet[1]) = (0x80, kind);
-        assert_eq!(sender.reception.packet(Tick::default(), &packet), 0);
+        assert_eq!(sender.reception.packet(Tick::default(), &packet), Heard::default());
     }
     assert_eq!(sender.reception.streams(Tick::default()).count(), 0);
     assert_eq!(sender.send(1, 0x80 | 96, 0, 0), 1, "the marker bit is no part of the payload type");
