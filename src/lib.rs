@@ -10,12 +10,14 @@
 
 pub mod app;
 pub mod auth;
+pub mod budget;
 pub mod classify;
 pub mod config;
 pub mod dialect;
 pub mod forward;
 pub mod http;
 pub mod listener;
+pub mod peer;
 pub mod route;
 pub mod sdp;
 pub mod session;

@@ -334,7 +334,7 @@ impl Layout {
             AttributeType::MESSAGE_INTEGRITY_SHA256 => {
                 // Any other length is no integrity, and what follows is not protected all the same (RFC 8489 §14.6). One
                 // behind MESSAGE-INTEGRITY is the only thing that may stand there.
-                if (16..=32).contains(&len) && len % 4 == 0 {
+                if (16..=32).contains(&len) && len.is_multiple_of(4) {
                     self.sha256_at.get_or_insert((at, len));
                 }
             }
