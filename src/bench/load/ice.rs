@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::pair::{End, Pair};
 use crate::bench::BenchError;
-use crate::sdp::{Candidate, Host, Transport};
+use crate::sdp::candidate::{Candidate, Host, Transport};
 use crate::stun::{self, BINDING_RESPONSE_MAX, BindingRequest, Class, IceRole, Key, Message, TransactionId};
 
 /// Time between two checks of a client that has no answer.
