@@ -174,8 +174,10 @@ impl Load {
         if !(1..=MAX_BURST).contains(&self.burst) {
             return wrong(format!("--burst {}: expected 1 to {MAX_BURST}", self.burst));
         }
-        if self.sessions == 0 || !(self.rate > 0.0) || !(self.seconds > 0.0) || !(self.warm >= 0.0) {
-            return wrong("--sessions, --rate and --seconds: expected numbers above 0".to_owned());
+        // Not a number is none of these either.
+        let fits = self.rate >= 1.0 && self.seconds >= 0.1 && self.warm >= 0.0;
+        if self.sessions == 0 || !fits {
+            return wrong("--sessions and --rate: expected 1 or more; --seconds: 0.1 or more".to_owned());
         }
         if self.idle > 0 && self.toward != Toward::Transparent {
             return wrong("--idle: expected with --toward transparent only".to_owned());

@@ -168,7 +168,8 @@ impl<'a> Traffic<'a> {
     /// One burst of one side of one session; the sides take turns where both send.
     fn send_burst(&mut self) {
         let both = self.plan.up && self.plan.down;
-        let pair = &self.pairs[if both { self.turn / 2 } else { self.turn } % self.pairs.len()];
+        let of_session = if both { self.turn / 2 } else { self.turn };
+        let pair = &self.pairs[of_session % self.pairs.len()];
         let up = if both { self.turn.is_multiple_of(2) } else { self.plan.up };
         self.turn += 1;
         let (end, channel) = if up { (&pair.client, pair.channel) } else { (&pair.backend, None) };
