@@ -53,7 +53,7 @@ mod tests {
             replace(&format!("{BEGIN} {BEGIN} {END}"), ""),
             Err(BadDocument::Marker { marker: BEGIN, found: 2 })
         );
-        assert_eq!(replace(&format!("{BEGIN}"), ""), Err(BadDocument::Marker { marker: END, found: 0 }));
+        assert_eq!(replace(BEGIN, ""), Err(BadDocument::Marker { marker: END, found: 0 }));
         assert_eq!(replace(&format!("{END} {BEGIN}"), ""), Err(BadDocument::Order));
     }
 }

@@ -120,6 +120,8 @@ Many sessions from one address need `limits: {registrations_per_client: 100000}`
 
 /// How long sessions may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the generator sleeps at most where the program under test needs its core.
+const NAP: Duration = Duration::from_millis(1);
 
 impl Load {
     /// Runs it and prints what came of it.
@@ -220,8 +222,6 @@ impl Load {
     }
 
     fn plan(&self) -> Plan {
-        let alone =
-            std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1) && self.core.is_none();
         Plan {
             rate: self.rate,
             size: self.size,
@@ -230,7 +230,7 @@ impl Load {
             down: self.direction != Direction::Up,
             warm: Duration::from_secs_f64(self.warm),
             measured: Duration::from_secs_f64(self.seconds),
-            nap: if alone { Duration::from_millis(1) } else { Duration::ZERO },
+            nap: if process::must_share_core(self.pid) { NAP } else { Duration::ZERO },
         }
     }
 }
