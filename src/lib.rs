@@ -9,6 +9,7 @@
 //! The meeting place is [`session::registration`]: what the offer/answer exchange tells the packet side.
 
 pub mod app;
+pub mod auth;
 pub mod budget;
 pub mod classify;
 pub mod config;

@@ -56,7 +56,9 @@ pub enum StartError {
         source: ServiceError,
     },
     /// A certificate that would replace one that works.
-    #[error("services.{service}.net.tls_crt_file: the new certificate cannot be used, the reason stands above")]
+    #[error(
+        "services.{service}.net.tls_crt_file: the new certificate cannot be used, the reason stands above"
+    )]
     Certificate {
         /// Name of the service.
         service: Arc<str>,

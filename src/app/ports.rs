@@ -173,9 +173,9 @@ impl Edge {
             Serves::Http(built, None) => Some(self.open_site(built)),
         };
         let front = Front {
-            web: site.clone().map(|site| {
-                Arc::new(Website { site, phase: self.world.phase.subscribe() }) as Arc<dyn Web>
-            }),
+            web: site
+                .clone()
+                .map(|site| Arc::new(Website { site, phase: self.world.phase.subscribe() }) as Arc<dyn Web>),
             door: door.clone().filter(|_| carries_ice),
             tls: tls.clone(),
             proxies: service.proxies.clone(),
@@ -184,7 +184,16 @@ impl Edge {
             counters: self.world.counters.clone(),
             stopping: self.world.stopping.clone(),
         };
-        let port = |front, leave| Port { service: service.name, listen: service.listen, addr, site, tls, door, front, leave };
+        let port = |front, leave| Port {
+            service: service.name,
+            listen: service.listen,
+            addr,
+            site,
+            tls,
+            door,
+            front,
+            leave,
+        };
         match (known, listener) {
             (Some(known), _) => {
                 known.front.store(Arc::new(front));
@@ -200,7 +209,12 @@ impl Edge {
         }
     }
 
-    fn accept(&mut self, listener: TcpListener, front: Arc<ArcSwap<Front>>, mut leave: watch::Receiver<bool>) {
+    fn accept(
+        &mut self,
+        listener: TcpListener,
+        front: Arc<ArcSwap<Front>>,
+        mut leave: watch::Receiver<bool>,
+    ) {
         let mut phase = self.world.phase.subscribe();
         let until = async move {
             tokio::select! {
@@ -236,4 +250,3 @@ impl Web for Website {
         Box::pin(serve_connection(stream, arrival, self.site.clone(), self.phase.clone()))
     }
 }
-

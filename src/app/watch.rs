@@ -66,7 +66,8 @@ fn places(file: &Path) -> Vec<(PathBuf, OsString)> {
 
 fn concerns(event: &Event, names: &[OsString]) -> bool {
     // Being read, by ourselves too, is no change.
-    let is_reading = matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
+    let is_reading =
+        matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
     let is_ours = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name == "..data" || names.iter().any(|own| own == name))
     };

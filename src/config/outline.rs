@@ -93,9 +93,11 @@ fn write(node: &Node) -> String {
         Value::Null => "nothing".to_owned(),
         Value::Text(text) => text.clone(),
         Value::List(items) => many(items.iter().map(write).collect(), '[', ']'),
-        Value::Map(entries) => {
-            many(entries.iter().map(|entry| format!("{}: {}", entry.key, write(&entry.node))).collect(), '{', '}')
-        }
+        Value::Map(entries) => many(
+            entries.iter().map(|entry| format!("{}: {}", entry.key, write(&entry.node))).collect(),
+            '{',
+            '}',
+        ),
     }
 }
 

@@ -12,11 +12,11 @@ use super::blocked_ports;
 use super::durations::{A_DURATION, A_SIZE, duration, size};
 use super::groups::group;
 use super::known::EVERY;
-use super::raw::Node;
 use super::limits::limits;
+use super::outline::Outline;
+use super::raw::Node;
 use super::routes::{self, Inherited, Policy, file};
 use super::section::{Findings, Section};
-use super::outline::Outline;
 use super::{CandidateHost, Config, Ice, Media, Service, ServiceKind, TlsFiles, later};
 
 /// Turns the tree into a [`Config`]. What it returns is of use only if no error was found on the way.

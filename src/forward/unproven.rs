@@ -64,7 +64,11 @@ impl Forwarder {
         let Some(unproven) = &self.unproven else { return true };
         let ip = at.remote.ip();
         unproven.has_left(now, ip)
-            || self.tables.known.get(&session).is_none_or(|known| unproven.sessions.has_left(now, known.failed))
+            || self
+                .tables
+                .known
+                .get(&session)
+                .is_none_or(|known| unproven.sessions.has_left(now, known.failed))
             || self.tables.client(at.listener, at.remote).is_some()
     }
 

@@ -75,11 +75,9 @@ impl Fault {
     pub(super) fn into_response(self) -> Response<Body> {
         let status = self.status();
         let header = match &self {
-            Fault::Registration(refusal) => {
-                refusal
-                    .header()
-                    .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            }
+            Fault::Registration(refusal) => refusal
+                .header()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))),
             // RFC 9110 §10.2.3
             Fault::OverBudget(over) => Some((RETRY_AFTER, HeaderValue::from(retry_after(over)))),
             _ => None,

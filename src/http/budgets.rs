@@ -106,7 +106,12 @@ impl MetricSource for Budgets {
     fn families(&self) -> Vec<Family> {
         let of_each = |value: &dyn Fn(&Counted) -> f64| {
             let budgets = [&self.requests, &self.registrations];
-            budgets.map(|budget| Sample { labels: vec![("budget", budget.what.to_owned())], value: value(budget) }).into()
+            budgets
+                .map(|budget| Sample {
+                    labels: vec![("budget", budget.what.to_owned())],
+                    value: value(budget),
+                })
+                .into()
         };
         vec![
             Family {

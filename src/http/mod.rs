@@ -30,9 +30,9 @@ mod websocket;
 mod ws_frame;
 mod ws_relay;
 
+pub use budgets::Budgets;
 pub use current::{Current, WeakCurrent};
 pub use forwarded::{Arrival, TlsFacts, client_ip};
-pub use budgets::Budgets;
 pub use rest::{CountriesError, Registrar, fuzz as fuzz_registration};
 pub use server::{Phase, serve_connection};
 pub use service::{DialectBuilder, HttpService, ServiceError};

@@ -89,7 +89,8 @@ impl Belongs {
 
 impl Pools {
     pub(super) fn new(groups: &[UpstreamGroup]) -> Self {
-        let none = Pools { groups: Vec::new(), sticky: Arc::new(Mutex::new(StickyTable::new())), next_number: 0 };
+        let none =
+            Pools { groups: Vec::new(), sticky: Arc::new(Mutex::new(StickyTable::new())), next_number: 0 };
         none.renewed(groups)
     }
 

@@ -187,7 +187,9 @@ impl HttpService {
 
     /// Whether upstream connections of this service serve `config` too. A CA file may have other contents now.
     fn reaches_alike(&self, config: &config::Http, servers: &[ServerUrl]) -> bool {
-        config.upstream.ca_file.is_none() && self.config.upstream == config.upstream && self.servers == servers
+        config.upstream.ca_file.is_none()
+            && self.config.upstream == config.upstream
+            && self.servers == servers
     }
 
     /// The dialects that `routes` do not go on with.
@@ -320,7 +322,9 @@ impl ServedRoute {
         }
         let settings = settings(route, edge_candidates);
         let goes_on = |known: &&ServedRoute| {
-            known.dialect == route.dialect && known.settings.mode == settings.mode && known.conversation.is_some()
+            known.dialect == route.dialect
+                && known.settings.mode == settings.mode
+                && known.conversation.is_some()
         };
         let conversation = match known.filter(goes_on) {
             Some(known) => known.conversation.clone(),

@@ -49,11 +49,7 @@ impl PacketSide {
     /// A place for the ICE-TCP connections of a TCP port.
     pub fn add_stream_door(&self, addr: SocketAddr) -> StreamDoor {
         let index = self.add(addr, std::iter::repeat_with(|| None), false);
-        StreamDoor {
-            inboxes: self.inboxes.clone(),
-            listener: index.0,
-            next_worker: self.next_worker.clone(),
-        }
+        StreamDoor { inboxes: self.inboxes.clone(), listener: index.0, next_worker: self.next_worker.clone() }
     }
 
     /// Closes a UDP listener if no client uses it; the answer is whether it is closed. Blocks for as long as the workers take

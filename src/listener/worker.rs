@@ -261,12 +261,10 @@ impl Worker {
         self.replies = 0;
         while let Some(via) = self.dirty.pop() {
             let (queue, socket) = match via {
-                Via::Listener(i) => {
-                    (
-                        &mut self.listener_queues[usize::from(i)],
-                        self.listeners.get_mut(usize::from(i)).and_then(Option::as_mut),
-                    )
-                }
+                Via::Listener(i) => (
+                    &mut self.listener_queues[usize::from(i)],
+                    self.listeners.get_mut(usize::from(i)).and_then(Option::as_mut),
+                ),
                 Via::Backend(i) => (
                     &mut self.backend_queues[usize::from(i)],
                     self.backends
@@ -318,6 +316,7 @@ impl Worker {
                     self.unpublished = true;
                     self.forwarder.command(now, command);
                 }
+                ToWorker::Ask(question) => question(&mut self.forwarder, now),
                 ToWorker::Stop => self.stopping = true,
             }
         }

@@ -86,11 +86,8 @@ impl Balancer {
             None => Health::new(fall, rise),
         };
         let machines = machines(&group.servers, known, &mut next_machine);
-        let server = |(url, machine): (&ServerUrl, Machine)| Server {
-            url: url.clone(),
-            machine,
-            health: health(url),
-        };
+        let server =
+            |(url, machine): (&ServerUrl, Machine)| Server { url: url.clone(), machine, health: health(url) };
         Balancer {
             mode: group.mode,
             servers: group.servers.iter().zip(machines).map(server).collect(),
@@ -196,7 +193,8 @@ impl RequestKind {
 /// The machine of each server: equal for the n-th http and the n-th ws server of one host. A server that was there before
 /// stays where it was.
 fn machines(servers: &[ServerUrl], known: &[Server], next: &mut usize) -> Vec<Machine> {
-    let before = |url: &ServerUrl| known.iter().find(|server| server.url == *url).map(|server| server.machine);
+    let before =
+        |url: &ServerUrl| known.iter().find(|server| server.url == *url).map(|server| server.machine);
     let mut machines: Vec<Option<Machine>> = servers.iter().map(before).collect();
     for at in 0..servers.len() {
         if machines[at].is_none() {
@@ -211,7 +209,8 @@ fn machines(servers: &[ServerUrl], known: &[Server], next: &mut usize) -> Vec<Ma
 
 /// The server of the other kind that is as many-th of its kind on this host.
 fn partner(servers: &[ServerUrl], at: usize) -> Option<usize> {
-    let is_alike = |other: &ServerUrl, kind| other.host == servers[at].host && RequestKind::of(other.scheme) == kind;
+    let is_alike =
+        |other: &ServerUrl, kind| other.host == servers[at].host && RequestKind::of(other.scheme) == kind;
     let (own, other) = match RequestKind::of(servers[at].scheme) {
         RequestKind::Http => (RequestKind::Http, RequestKind::WebSocket),
         RequestKind::WebSocket => (RequestKind::WebSocket, RequestKind::Http),

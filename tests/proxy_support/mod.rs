@@ -30,7 +30,7 @@ use xrtc::config::{
     DialectKind, Http, IpNet, Limits, Optimal, PathRule, Route, RouteUpstream, Scheme, ServerUrl,
     UpstreamGroup, UpstreamTuning,
 };
-use xrtc::dialect::{Carrier, ConnectionId, Context, Dialect, Message, Side, Verdict};
+use xrtc::dialect::{Carrier, ConnectionId, Context, Dialect, Message, Settings, Side, Verdict};
 use xrtc::http::{Arrival, HttpService, Phase, serve_connection};
 use xrtc::listener::tcp::{Arrived, ByteStream, Connections, Front, StreamCounters, Web};
 use xrtc::session::registration::{Command, EndReason, SessionId, SessionSink};

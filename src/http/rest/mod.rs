@@ -163,8 +163,9 @@ impl Rest {
         let decoded = decode(headers, sent, MAX_BODY).map_err(Fault::Coding)?;
         let request = Request::parse(decoded.as_deref().unwrap_or(sent))?;
         let client = client_ip(peer, headers, &self.trusted_proxies);
-        let decision =
-            decide::decide(&request, &self.registrar.edge.load(), self.optimal, client, |ip| self.country(ip))?;
+        let decision = decide::decide(&request, &self.registrar.edge.load(), self.optimal, client, |ip| {
+            self.country(ip)
+        })?;
         if let Some(wanted) = decision.register {
             self.registrar.register(client, wanted)?;
         }

@@ -188,7 +188,9 @@ mod tests {
     async fn a_source_gets_its_share_and_the_exempt_any_number() {
         let connections = Connections::new(&limits(10, 1));
         let mut places = Vec::new();
-        for (ip, fits) in [(HOME, true), (HOME, false), ("192.0.2.8", true), ("127.0.0.1", true), ("127.0.0.1", true)] {
+        for (ip, fits) in
+            [(HOME, true), (HOME, false), ("192.0.2.8", true), ("127.0.0.1", true), ("127.0.0.1", true)]
+        {
             let mut place = connections.place().await;
             assert_eq!(place.belongs_to(ip.parse().unwrap()), fits, "{ip}");
             places.push(place);

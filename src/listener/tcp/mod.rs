@@ -169,10 +169,7 @@ async fn accept_all(current: &ArcSwap<Front>, listener: TcpListener, connections
 }
 
 /// The next connection, once one more is allowed. Until then connections wait in the kernel's queue.
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Connections>,
-) -> io::Result<(TcpStream, Place)> {
+async fn accept(listener: &TcpListener, connections: &Arc<Connections>) -> io::Result<(TcpStream, Place)> {
     let place = connections.place().await;
     let (stream, _) = listener.accept().await?;
     Ok((stream, place))
