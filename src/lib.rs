@@ -13,6 +13,7 @@ pub mod auth;
 pub mod budget;
 pub mod classify;
 pub mod config;
+pub mod demo;
 pub mod dialect;
 pub mod forward;
 pub mod http;

@@ -65,15 +65,24 @@ pub enum StartError {
 
 /// Runs the edge until it is told to stop; see [`shutdown`] for how it ends.
 pub fn run(config: &Config, candidates: &[Candidate]) -> Result<(), StartError> {
+    run_and_tell(config, candidates, || {})
+}
+
+/// Like [`run`], and calls `started` once everything listens.
+pub fn run_and_tell(
+    config: &Config,
+    candidates: &[Candidate],
+    started: impl FnOnce(),
+) -> Result<(), StartError> {
     telemetry::start_logging()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("xrtc").enable_all().build()?;
-    let done = runtime.block_on(serve(config, candidates));
+    let done = runtime.block_on(serve(config, candidates, started));
     // Whatever still waits for an upstream must not hold up the end.
     runtime.shutdown_background();
     done
 }
 
-async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartError> {
+async fn serve(config: &Config, candidates: &[Candidate], tell: impl FnOnce()) -> Result<(), StartError> {
     let signals = shutdown::Signals::listen()?;
     let (events, journal_queue) = mpsc::unbounded_channel();
     let ports = tcp::bind(config).await?;
@@ -92,6 +101,7 @@ async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartErr
     let journal = Journal::new(journal_queue, packets.clone(), started.web);
     let journal = tokio::spawn(journal.keep());
     announce(config, candidates);
+    tell();
 
     let drain_timeout = config.drain_timeout;
     shutdown::Shutdown { signals, tls: started.tls, phase, packets: packets.clone(), drain_timeout }
