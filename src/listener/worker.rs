@@ -311,6 +311,7 @@ impl Worker {
                     self.unpublished = true;
                     self.forwarder.command(now, command);
                 }
+                ToWorker::Ask(question) => question(&mut self.forwarder, now),
                 ToWorker::Stop => self.stopping = true,
             }
         }
