@@ -24,7 +24,7 @@ class Call {
 
   constructor() {
     this.started = performance.now();
-    this.steps = ['signalling', 'answer', 'ICE', 'DTLS', 'first picture', 'data channel'].map((name) => ({ name }));
+    this.steps = ['signalling', 'answer', 'ICE', 'DTLS', 'data channel', 'first picture'].map((name) => ({ name }));
     this.seen = { state: 'starting' };
     steps(this.steps);
   }
@@ -215,7 +215,8 @@ function selected(reports) {
 function describe(reports, pair) {
   const find = (id) => reports.find((each) => each.id === id);
   const [local, remote] = [find(pair.localCandidateId), find(pair.remoteCandidateId)];
-  const address = (it) => (it?.address ? `${it.address.includes(':') ? `[${it.address}]` : it.address}:${it.port}` : 'hidden by the browser');
+  const shown = (it) => it?.address && !it.address.endsWith('.local');
+  const address = (it) => (shown(it) ? `${it.address.includes(':') ? `[${it.address}]` : it.address}:${it.port}` : 'hidden by the browser');
   return { local: address(local), remote: address(remote), transport: (remote?.protocol ?? 'udp').toUpperCase() };
 }
 

@@ -2,7 +2,7 @@
 // picture says in black and white when it was drawn, so that the one that comes back tells how long it was under way.
 
 const [WIDTH, HEIGHT, FPS] = [640, 360, 30];
-const STRIP = HEIGHT / 15;
+const STRIP = HEIGHT / 20;
 // White and black to compare with, 16 bits of milliseconds, 4 of a checksum, black and white.
 const CELLS = 24;
 const COLOURS = ['#2457d6', '#0b8457', '#c2571a', '#8a3ffc'];

@@ -70,7 +70,7 @@ function plot(svg, samples) {
   const points = samples.map((value, index) => `${index + offset},${(height - 1 - (value / top) * (height - 3)).toFixed(1)}`);
   svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
   svg.setAttribute('preserveAspectRatio', 'none');
-  const [area, line] = ['polygon', 'polyline'].map((tag) => document.createElementNS('http://www.w3.org/2000/svg', tag));
+  const [area, line] = ['polygon', 'polyline'].map((tag) => document.createElementNS(svg.namespaceURI, tag));
   area.setAttribute('points', `${offset},${height} ${points.join(' ')} ${width},${height}`);
   line.setAttribute('points', points.join(' '));
   svg.replaceChildren(area, line);
