@@ -10,6 +10,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod bench;
 pub mod budget;
 pub mod classify;
 pub mod config;

@@ -33,6 +33,8 @@ enum Command {
     Check(ConfigFile),
     /// Try it out: an echo, the edge in front of it and a page, with nothing else installed
     Demo(xrtc::demo::Options),
+    /// Measure what forwarding costs on this machine
+    Bench(xrtc::bench::Bench),
 }
 
 #[derive(Args)]
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Some(Command::Check(file)) => check(&file.config),
         Some(Command::Demo(options)) => demo(&options),
+        Some(Command::Bench(bench)) => xrtc::bench::run(&bench).map_err(anyhow::Error::new),
         Some(Command::Run(file)) => run(&file.config),
         None => run(&cli.file.config),
     };
