@@ -56,6 +56,9 @@ pub(super) struct Load {
     /// Packets that a sender sends at once
     #[arg(long, default_value_t = 1)]
     burst: usize,
+    /// Time between the moments of sending: as network cards do, it hands over together what is due
+    #[arg(long, default_value_t = 50, value_name = "MICROSECONDS")]
+    tick: u64,
     /// up: clients send; down: backends send
     #[arg(long, value_enum, default_value_t = Direction::Both)]
     direction: Direction,
@@ -228,6 +231,7 @@ impl Load {
             burst: self.burst,
             up: self.direction != Direction::Down,
             down: self.direction != Direction::Up,
+            tick: Duration::from_micros(self.tick),
             warm: Duration::from_secs_f64(self.warm),
             measured: Duration::from_secs_f64(self.seconds),
             nap: if process::must_share_core(self.pid) { NAP } else { Duration::ZERO },
