@@ -75,7 +75,8 @@ async function janusJs(test, change) {
   await caller.data('echo', 'still there', 'You wrote: still there');
   const session = test.session(caller, 'echo');
   await caller.detach('echo');
-  assert.equal((await test.ended(session)).reason, 'hangup', 'how the session ended at the edge');
+  // The browser's farewell over DTLS and the request race.
+  assert.match((await test.ended(session)).reason, /^(hangup|detached)$/, 'how the session ended at the edge');
 }
 
 const iceRestart = (caller) => caller.offer('echo', { audio: true, video: true }, [], { iceRestart: true });
