@@ -308,11 +308,11 @@ impl Report<'_> {
     }
 
     fn terminal(&self) -> String {
-        let tables = [
-            tables::cost(self.results, &self.full()),
-            tables::latency(self.results, &self.half()),
-            tables::memory(self.results, &self.crowded()),
-        ];
+        let mut tables =
+            vec![tables::cost(self.results, &self.full()), tables::latency(self.results, &self.half())];
+        if !self.crowded().is_empty() {
+            tables.push(tables::memory(self.results, &self.crowded()));
+        }
         let mut out: String = tables.iter().map(|table| table.aligned() + "\n").collect();
         for promise in promises::compare(self.results) {
             let mark = if promise.kept { "kept  " } else { "BROKEN" };

@@ -57,7 +57,7 @@ pub(super) struct Load {
     #[arg(long, default_value_t = 1)]
     burst: usize,
     /// Time between the moments of sending: as network cards do, it hands over together what is due
-    #[arg(long, default_value_t = 50, value_name = "MICROSECONDS")]
+    #[arg(long, default_value_t = 100, value_name = "MICROSECONDS")]
     tick: u64,
     /// up: clients send; down: backends send
     #[arg(long, value_enum, default_value_t = Direction::Both)]
