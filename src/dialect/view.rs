@@ -7,7 +7,7 @@ use crate::session::registration::{Credentials, Mode};
 
 use super::exchange::{Exchange, SdpType};
 use super::facts::Facts;
-use super::json_edit::quote;
+use crate::json_edit::quote;
 use super::{Context, Settings, Verdict};
 
 /// Tells `exchange` of a description of the backend, and returns it as the client sees it.

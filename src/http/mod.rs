@@ -25,7 +25,6 @@ mod session_urls;
 mod upstream;
 mod upstream_tls;
 mod websocket;
-mod ws_frame;
 mod ws_relay;
 
 pub use forwarded::{Arrival, TlsFacts, client_ip};

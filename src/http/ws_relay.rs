@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::ws_frame::{Decoder, Message, Sender, Violation, close, encode};
+use crate::ws_frame::{Decoder, Message, Sender, Violation, close, encode};
 use crate::dialect::{Side, Verdict};
 
 /// Decides over text and binary messages. Media servers read both alike, so neither may pass unread.

@@ -4,7 +4,7 @@
 use crate::dialect::Context;
 use crate::dialect::exchange::{Exchange, SdpType, Trickle};
 use crate::dialect::facts::{Facts, usable};
-use crate::dialect::json_edit::{Value, quote};
+use crate::json_edit::{Value, quote};
 use crate::dialect::view::backend_view;
 use crate::sdp::candidate::Candidate;
 use crate::sdp::{Description, hide};

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::dialect::json_edit::{Value, first_value, quote};
+use crate::json_edit::{Value, first_value, quote};
 use crate::dialect::{Carrier, ConnectionId, Context, Dialect, Message, Settings, Side, Verdict};
 use crate::session::registration::{Command, EndReason, Mode};
 

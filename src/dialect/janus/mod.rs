@@ -17,7 +17,7 @@ mod walk;
 
 use crate::session::registration::{EndReason, SessionId};
 
-use super::json_edit::{JsonError, first_value};
+use crate::json_edit::{JsonError, first_value};
 use super::{ConnectionId, Context, Dialect, Message, Settings, Side, Verdict};
 
 pub use fuzzing::fuzz;
