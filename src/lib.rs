@@ -9,6 +9,8 @@
 //! The meeting place is [`session::registration`]: what the offer/answer exchange tells the packet side.
 
 pub mod app;
+pub mod auth;
+pub mod budget;
 pub mod classify;
 pub mod config;
 pub mod dialect;
@@ -16,6 +18,7 @@ pub mod forward;
 pub mod http;
 mod json_edit;
 pub mod listener;
+pub mod peer;
 pub mod route;
 pub mod sdp;
 pub mod session;
