@@ -6,17 +6,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
 
 use super::protocol::{
     Context, Effect, Input, Keepalive, Knock, PeerKey, Person, Ping, Protocol, Refusal, Room, Size,
 };
 use super::token::Token;
-use crate::config::{BlueprintsRules, TurnCredentials};
+use crate::auth::mint;
+use crate::config::{BlueprintsRules, RoomLimits, RoomRules, TurnCredentials};
 use crate::json_edit::{self, Kind, Value};
 
 /// The protocol is for two.
@@ -42,12 +39,12 @@ pub struct Blueprints {
 }
 
 impl Blueprints {
-    /// No peers yet. 0: no limit.
-    pub fn new(rules: &BlueprintsRules, max_rooms: usize) -> Self {
+    /// No peers yet.
+    pub fn new(rules: &BlueprintsRules, limits: &RoomLimits) -> Self {
         Blueprints {
             rules: rules.clone(),
-            token: Token::new(rules.token.as_deref()),
-            max_rooms,
+            token: Token::new(rules.token.as_ref()),
+            max_rooms: limits.rooms,
             peers: HashMap::new(),
             rooms: HashMap::new(),
         }
@@ -156,6 +153,14 @@ impl Protocol for Blueprints {
         }
     }
 
+    fn renew(&mut self, rules: &RoomRules, limits: &RoomLimits) {
+        if let RoomRules::Blueprints(rules) = rules {
+            self.rules = rules.clone();
+            self.token = Token::new(rules.token.as_ref());
+        }
+        self.max_rooms = limits.rooms;
+    }
+
     fn size(&self) -> Size {
         Size { rooms: self.rooms.len(), people: self.rooms.values().map(Vec::len).sum() }
     }
@@ -179,15 +184,13 @@ fn room_number(value: Value<'_>) -> Option<u32> {
     }
 }
 
-/// `,"url":…,"username":…,"credential":…`, good for a while (TURN REST).
+/// `,"url":…,"username":…,"credential":…`, good for a while.
 fn credentials(cx: &mut Context<'_>, turn: &TurnCredentials) -> String {
-    let expires = cx.unix.as_secs() + turn.lifetime.as_secs();
-    let username = format!("{expires}:{:016x}", u64::from_be_bytes(cx.random()));
-    // A key of any length will do.
-    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(turn.secret.as_bytes()) else { return String::new() };
-    mac.update(username.as_bytes());
-    let credential = BASE64_STANDARD.encode(mac.finalize().into_bytes());
+    let id = format!("{:016x}", u64::from_be_bytes(cx.random()));
+    let minted = mint(&turn.secret, &id, cx.unix.as_secs() + turn.lifetime.as_secs());
     let url = String::from_utf8(json_edit::quote(&turn.url)).unwrap_or_default();
+    // Digits, hexadecimal digits and base64 need no escapes.
+    let (username, credential) = (minted.username, minted.password.expose().to_owned());
     format!(r#","url":{url},"username":"{username}","credential":"{credential}""#)
 }
 

@@ -12,7 +12,7 @@ use super::protocol::{
     Context, Effect, Input, Keepalive, Knock, PeerKey, Person, Ping, Protocol, Refusal, Room, Size,
 };
 use super::token::Token;
-use crate::config::GstRules;
+use crate::config::{GstRules, RoomLimits, RoomRules};
 
 /// A client has this long to say who it is; the original waits forever.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,13 +48,13 @@ enum State {
 }
 
 impl Gst {
-    /// No peers yet. 0: no limit.
-    pub fn new(rules: &GstRules, max_peers: usize, max_rooms: usize) -> Self {
+    /// No peers yet.
+    pub fn new(rules: &GstRules, limits: &RoomLimits) -> Self {
         Gst {
             rules: rules.clone(),
-            token: Token::new(rules.token.as_deref()),
-            max_peers,
-            max_rooms,
+            token: Token::new(rules.token.as_ref()),
+            max_peers: limits.peers,
+            max_rooms: limits.rooms,
             peers: HashMap::new(),
             keys_by_uid: HashMap::new(),
             rooms: HashMap::new(),
@@ -261,6 +261,15 @@ impl Protocol for Gst {
             Input::Answer(_) => {}
             Input::Gone(_) => self.gone(cx, peer),
         }
+    }
+
+    fn renew(&mut self, rules: &RoomRules, limits: &RoomLimits) {
+        if let RoomRules::Gst(rules) = rules {
+            self.rules = rules.clone();
+            self.token = Token::new(rules.token.as_ref());
+        }
+        self.max_peers = limits.peers;
+        self.max_rooms = limits.rooms;
     }
 
     fn size(&self) -> Size {

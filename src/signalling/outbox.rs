@@ -10,6 +10,11 @@ use tokio::sync::Notify;
 
 use crate::ws_frame::Message;
 
+/// Written at once: few, so that what waits can still be cut off.
+const BATCH: usize = 32;
+/// Bytes that wait for one client, whatever the count of messages is: a thousand of the largest would be 64 MiB.
+const MOST_BYTES: usize = 4 << 20;
+
 /// The way from the rooms to one client.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -20,6 +25,8 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Message>,
+    /// Of the queue.
+    bytes: usize,
     end: Option<End>,
     deadline: Option<Instant>,
 }
@@ -49,9 +56,10 @@ impl Outbox {
         if state.end.is_some() {
             return Ok(());
         }
-        if state.queue.len() >= bound {
+        if state.queue.len() >= bound || state.bytes > MOST_BYTES {
             return Err(Overflow);
         }
+        state.bytes += size(&message);
         state.queue.push_back(message);
         drop(state);
         self.changed.notify_one();
@@ -68,6 +76,7 @@ impl Outbox {
     pub(super) fn cut(&self, end: End) {
         let mut state = self.lock();
         state.queue = VecDeque::new();
+        state.bytes = 0;
         state.end.get_or_insert(end);
         drop(state);
         self.changed.notify_one();
@@ -98,6 +107,7 @@ impl Outbox {
     pub(super) fn put_back(&self, messages: VecDeque<Message>) {
         let mut state = self.lock();
         for message in messages.into_iter().rev() {
+            state.bytes += size(&message);
             state.queue.push_front(message);
         }
     }
@@ -110,16 +120,95 @@ impl Outbox {
         self.lock().deadline
     }
 
+    /// Waits until a goodbye has been said.
+    pub(super) async fn ended(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().end.is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     fn take(&self) -> Option<Next> {
         let mut state = self.lock();
-        if !state.queue.is_empty() {
-            // The queue's memory goes along, so that an idle client has none.
-            return Some(Next::Messages(std::mem::take(&mut state.queue)));
+        if state.queue.is_empty() {
+            return state.end.clone().map(Next::Close);
         }
-        state.end.clone().map(Next::Close)
+        let taken = if state.queue.len() <= BATCH {
+            // The queue's memory goes along, so that an idle client has none.
+            std::mem::take(&mut state.queue)
+        } else {
+            state.queue.drain(..BATCH).collect()
+        };
+        state.bytes = state.queue.iter().map(size).sum();
+        Some(Next::Messages(taken))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn size(message: &Message) -> usize {
+    match message {
+        Message::Text(data)
+        | Message::Binary(data)
+        | Message::Ping(data)
+        | Message::Pong(data)
+        | Message::Close(data) => data.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(size: usize) -> Message {
+        Message::Text(Bytes::from(vec![b'x'; size]))
+    }
+
+    #[tokio::test]
+    async fn what_is_pushed_comes_out_in_order_and_the_goodbye_last() {
+        let outbox = Outbox::default();
+        for size in 0..100 {
+            outbox.push(text(size), 1024).unwrap();
+        }
+        outbox.close(End { code: 1000, reason: "first".into() });
+        outbox.close(End { code: 1001, reason: "second".into() });
+        outbox.push(text(7), 1024).unwrap();
+        let mut sizes = Vec::new();
+        let end = loop {
+            match outbox.next().await {
+                Next::Messages(messages) => sizes.extend(messages.iter().map(size)),
+                Next::Close(end) => break end,
+            }
+        };
+        assert_eq!(sizes, (0..100).collect::<Vec<_>>());
+        assert_eq!((end.code, &*end.reason), (1000, "first"));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_says_so_by_count_and_by_bytes() {
+        let outbox = Outbox::default();
+        assert_eq!((0..3).map(|_| outbox.push(text(1), 2)).collect::<Vec<_>>(), [Ok(()), Ok(()), Err(Overflow)]);
+        let outbox = Outbox::default();
+        let fitting = (0..).take_while(|_| outbox.push(text(64 << 10), usize::MAX).is_ok()).count();
+        assert_eq!(fitting, MOST_BYTES / (64 << 10) + 1);
+        outbox.cut(End { code: 1013, reason: "".into() });
+        assert!(matches!(outbox.next().await, Next::Close(End { code: 1013, .. })));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_not_lost() {
+        let outbox = Outbox::default();
+        for size in 1..4 {
+            outbox.push(text(size), 10).unwrap();
+        }
+        let Next::Messages(taken) = outbox.next().await else { panic!() };
+        outbox.push(text(4), 10).unwrap();
+        outbox.put_back(taken);
+        assert_eq!(outbox.unsent().iter().map(Bytes::len).collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::config::{RoomLimits, RoomRules};
+
 /// One connection, from its upgrade to its end; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerKey(pub u64);
@@ -231,7 +233,10 @@ pub trait Protocol: Send {
     /// A second is over. For what is bound to no connection.
     fn tick(&mut self, _cx: &mut Context<'_>) {}
 
-    /// How much there is now; asked often.
+    /// Other rules and limits from now on; who is in stays in.
+    fn renew(&mut self, rules: &RoomRules, limits: &RoomLimits);
+
+    /// How much there is now.
     fn size(&self) -> Size;
 
     /// All rooms, in no order.

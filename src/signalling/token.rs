@@ -5,13 +5,14 @@ use subtle::ConstantTimeEq;
 
 use super::protocol::{Knock, Refusal};
 use super::query;
+use crate::config::Secret;
 
 /// What clients must bring, if anything.
 pub(super) struct Token(Option<[u8; 32]>);
 
 impl Token {
-    pub(super) fn new(token: Option<&str>) -> Self {
-        Token(token.map(digest))
+    pub(super) fn new(token: Option<&Secret>) -> Self {
+        Token(token.map(|token| digest(token.expose())))
     }
 
     /// Digests are compared, so that the time tells neither where two differ nor how long the secret is.

@@ -16,7 +16,7 @@ use super::protocol::{
     ServerEvent, Size,
 };
 use super::query;
-use crate::config::WebrtcServerRules;
+use crate::config::{RoomLimits, RoomRules, WebrtcServerRules};
 use crate::json_edit::{self, Edits, Kind, Value, quote};
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,12 +48,12 @@ struct Member {
 }
 
 impl WebrtcServer {
-    /// No peers yet. 0: no limit.
-    pub fn new(rules: &WebrtcServerRules, max_peers: usize, max_rooms: usize) -> Self {
+    /// No peers yet.
+    pub fn new(rules: &WebrtcServerRules, limits: &RoomLimits) -> Self {
         WebrtcServer {
             rules: rules.clone(),
-            max_peers,
-            max_rooms,
+            max_peers: limits.peers,
+            max_rooms: limits.rooms,
             visitors: HashMap::new(),
             keys_by_id: HashMap::new(),
             rooms: HashMap::new(),
@@ -115,7 +115,7 @@ impl WebrtcServer {
     }
 
     fn tell(&self, cx: &mut Context<'_>, change: Change, room: &str, id: &str, username: &str) {
-        if !self.rules.tells {
+        if self.rules.webhook.is_none() {
             return;
         }
         let others = self.rooms.get(room).into_iter().flatten().filter_map(|key| self.member(*key));
@@ -190,6 +190,14 @@ impl Protocol for WebrtcServer {
             Input::Answer(answer) => self.answered(cx, peer, answer),
             Input::Gone(_) => self.gone(cx, peer),
         }
+    }
+
+    fn renew(&mut self, rules: &RoomRules, limits: &RoomLimits) {
+        if let RoomRules::WebrtcServer(rules) = rules {
+            self.rules = rules.clone();
+        }
+        self.max_peers = limits.peers;
+        self.max_rooms = limits.rooms;
     }
 
     fn size(&self) -> Size {

@@ -12,7 +12,7 @@ use super::protocol::{
     Context, Input, Keepalive, Knock, PeerKey, Person, Ping, Protocol, Refusal, Room, Size,
 };
 use super::token::Token;
-use crate::config::GstRules;
+use crate::config::{GstRules, RoomLimits, RoomRules};
 use crate::json_edit::{self, Kind, Value, quote};
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -83,13 +83,13 @@ enum Fault {
 }
 
 impl Webrtcsink {
-    /// No peers yet. 0: no limit.
-    pub fn new(rules: &GstRules, max_peers: usize, max_rooms: usize) -> Self {
+    /// No peers yet.
+    pub fn new(rules: &GstRules, limits: &RoomLimits) -> Self {
         Webrtcsink {
             rules: rules.clone(),
-            token: Token::new(rules.token.as_deref()),
-            max_peers,
-            max_rooms,
+            token: Token::new(rules.token.as_ref()),
+            max_peers: limits.peers,
+            max_rooms: limits.rooms,
             peers: BTreeMap::new(),
             keys_by_id: HashMap::new(),
             sessions: BTreeMap::new(),
@@ -319,6 +319,15 @@ impl Protocol for Webrtcsink {
             Input::Gone(_) => self.gone(cx, peer),
             Input::Binary(_) | Input::Deadline | Input::Answer(_) => {}
         }
+    }
+
+    fn renew(&mut self, rules: &RoomRules, limits: &RoomLimits) {
+        if let RoomRules::Webrtcsink(rules) = rules {
+            self.rules = rules.clone();
+            self.token = Token::new(rules.token.as_ref());
+        }
+        self.max_peers = limits.peers;
+        self.max_rooms = limits.rooms;
     }
 
     fn size(&self) -> Size {
