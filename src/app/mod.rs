@@ -17,8 +17,12 @@ use crate::config::{Config, ServiceKind};
 use crate::http::{CountriesError, Phase, ServiceError};
 use crate::listener::{ListenError, PacketSide};
 use crate::session::registration::SessionSink;
+use crate::signalling::Rooms;
 use crate::telemetry;
 use journal::Journal;
+
+/// How long the end waits for those who want to know that rooms are empty now.
+const NOTICES_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Why the edge did not start. Every variant names the service or setting at fault.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +90,15 @@ async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartErr
     )?;
     let (phase, watch_phase) = watch::channel(Phase::Serving);
     let sink: Arc<dyn SessionSink> = Arc::new(journal::AnnouncingSink::new(packets.clone()));
+    let rooms = Rooms::default();
     let mut tasks = JoinSet::new();
-    let to = tcp::Ports { config, candidates, sink: &sink, packets: &packets, phase: &watch_phase };
+    let to =
+        tcp::Ports { config, candidates, sink: &sink, packets: &packets, phase: &watch_phase, rooms: &rooms };
     let started = to.start(ports, &mut tasks)?;
     let journal = Journal::new(journal_queue, packets.clone(), started.web);
     let journal = tokio::spawn(journal.keep());
+    let ticking = rooms.clone();
+    let clock = tokio::spawn(async move { ticking.run().await });
     announce(config, candidates);
 
     let drain_timeout = config.drain_timeout;
@@ -98,6 +106,8 @@ async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartErr
         .run()
         .await;
     while tasks.join_next().await.is_some() {}
+    rooms.settle(NOTICES_PATIENCE).await;
+    clock.abort();
     // Joining threads blocks, for the milliseconds that they take to end their sessions.
     let stopped = packets.clone();
     let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;

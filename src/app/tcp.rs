@@ -17,6 +17,7 @@ use crate::http::{Arrival, HttpService, Phase, Registrar, TlsFacts, serve_connec
 use crate::listener::PacketSide;
 use crate::listener::tcp::{Arrived, ByteStream, Front, StreamCounters, Tls, Web};
 use crate::session::registration::SessionSink;
+use crate::signalling::Rooms;
 
 /// How often certificates are looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -67,6 +68,7 @@ pub(super) struct Ports<'c> {
     pub(super) sink: &'c Arc<dyn SessionSink>,
     pub(super) packets: &'c PacketSide,
     pub(super) phase: &'c watch::Receiver<Phase>,
+    pub(super) rooms: &'c Rooms,
 }
 
 /// What runs.
@@ -130,6 +132,7 @@ impl Ports<'_> {
         let Config { upstreams, limits, .. } = self.config;
         let candidates = resolve::lines(self.candidates);
         let built = HttpService::new(http, upstreams, limits, &candidates, self.sink)
+            .and_then(|built| built.with_rooms(&service.name, http, self.rooms))
             .map_err(|source| StartError::Service { service: service.name.clone(), source })?
             .with_rest(http, registrar)
             .map_err(|source| StartError::Countries { service: service.name.clone(), source })?;

@@ -20,6 +20,7 @@ mod routes;
 mod section;
 mod served;
 mod services;
+mod signalling;
 mod urls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,10 @@ use std::time::Duration;
 pub use auth::{Auth, Secret};
 pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
 pub use load::{Loaded, Surroundings, fuzz, known_keys};
+pub use signalling::{
+    BlueprintsRules, GstRules, RoomLimits, RoomRules, RoomWebhook, Signalling, TurnCredentials,
+    WebrtcServerRules,
+};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -133,6 +138,8 @@ pub struct Http {
     pub servername: Option<String>,
     /// `root`.
     pub root: Option<PathBuf>,
+    /// `root_index`: a path that names nothing gives the root's `index.html`; default where rooms are found by path.
+    pub root_index: bool,
     /// `rest`, default true.
     pub rest: bool,
     /// Routes in file order.
@@ -259,6 +266,8 @@ pub enum RouteUpstream {
     Server(ServerUrl),
     /// Index into [`Config::upstreams`].
     Group(usize),
+    /// Nowhere: the edge serves rooms itself.
+    Rooms(Box<Signalling>),
 }
 
 /// `paths` entry.

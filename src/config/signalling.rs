@@ -193,14 +193,19 @@ fn limits(section: &Section<'_>, findings: &mut Findings) -> RoomLimits {
         peers,
         rooms,
         connects: NonZeroU32::new(u32::try_from(connects).unwrap_or(u32::MAX)),
-        queue: section.read(findings, "max_queue", "a whole number, 1 or more", at_least_one).unwrap_or(QUEUE),
+        queue: section
+            .read(findings, "max_queue", "a whole number, 1 or more", at_least_one)
+            .unwrap_or(QUEUE),
     }
 }
 
 fn webrtc_server(section: &Section<'_>, findings: &mut Findings) -> WebrtcServerRules {
+    let before = findings.0.len();
     let auth = auth(section, findings);
-    if section.item("auth").is_none() || (auth.is_empty() && findings.is_quiet_below(&join(&section.path, "auth"))) {
-        let message = "expected auth with users, password, secrets or webhook, found none; nobody could log in";
+    // Where something in it cannot be read, that is said already.
+    if auth.is_empty() && findings.0.len() == before {
+        let message =
+            "expected auth with users, password, secrets or webhook, found none; nobody could log in";
         findings.error(section.place("auth"), &join(&section.path, "auth"), message);
     }
     const A_SILENCE: &str = "a duration such as 60s, or infinity";
@@ -216,9 +221,7 @@ fn webrtc_server(section: &Section<'_>, findings: &mut Findings) -> WebrtcServer
 
 fn webhook(section: &Section<'_>, findings: &mut Findings) -> Option<RoomWebhook> {
     let webhook = section.section(findings, "webhook")?;
-    let url = |text: &str| {
-        server_url(text).map(|parsed| parsed.url).filter(|url| !url.scheme.is_websocket())
-    };
+    let url = |text: &str| server_url(text).map(|parsed| parsed.url).filter(|url| !url.scheme.is_websocket());
     let secret = secret(&webhook, findings, "secret");
     Some(RoomWebhook { url: webhook.require(findings, "url", "an http:// or https:// URL", url)?, secret })
 }
@@ -233,7 +236,8 @@ fn blueprints(section: &Section<'_>, findings: &mut Findings) -> BlueprintsRules
 
 fn turn(section: &Section<'_>, findings: &mut Findings) -> Option<TurnCredentials> {
     let turn = section.section(findings, "turn")?;
-    let a_url = |text: &str| (text.starts_with("turn:") || text.starts_with("turns:")).then(|| text.to_owned());
+    let a_url =
+        |text: &str| (text.starts_with("turn:") || text.starts_with("turns:")).then(|| text.to_owned());
     let url = turn.require(findings, "url", "a TURN URL such as turn:example.org:3478?transport=udp", a_url);
     let secret = turn.require(findings, "secret", "a secret", not_empty);
     let lifetime = time(&turn, findings, "lifetime", Duration::from_secs(60));

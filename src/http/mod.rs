@@ -18,6 +18,7 @@ mod location;
 mod pools;
 mod proxy;
 mod rest;
+mod rooms;
 mod routing;
 mod server;
 mod service;

@@ -22,6 +22,7 @@ use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, 
 use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, ExchangeId, Settings};
 use crate::route::{RequestKind, RouteTable, session_in_path};
 use crate::session::registration::{EndReason, Mode, SessionId, SessionSink};
+use crate::signalling::{Hub, Rooms, RoomsError};
 
 /// How often dialects forget what is too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -50,6 +51,8 @@ pub(super) struct ServedRoute {
     pub(super) name: Arc<str>,
     pub(super) conversation: Option<Arc<Conversation>>,
     pub(super) upstream: RouteUpstream,
+    /// Set where the edge serves rooms itself.
+    pub(super) rooms: Option<Arc<Hub>>,
     /// Whether Janus sessions must find the server of a group that has them.
     pub(super) pins_janus: bool,
 }
@@ -64,6 +67,14 @@ pub enum ServiceError {
         route: Arc<str>,
         /// Index into the groups.
         group: usize,
+    },
+    /// Its rooms cannot be served.
+    #[error("route {route}: {source}")]
+    Rooms {
+        /// Name of the route.
+        route: Arc<str>,
+        /// Why.
+        source: RoomsError,
     },
     /// TLS to upstreams.
     #[error(transparent)]
@@ -99,12 +110,13 @@ impl HttpService {
         let servers = config.routes.iter().flat_map(|route| match &route.upstream {
             RouteUpstream::Server(server) => std::slice::from_ref(server),
             RouteUpstream::Group(group) => upstreams.get(*group).map_or(&[][..], |group| &group.servers),
+            RouteUpstream::Rooms(_) => &[],
         });
         Ok(HttpService {
             table: RouteTable::new(config),
             upstreams: Upstreams::new(&config.upstream, servers)?,
             pools: Pools::new(upstreams),
-            files: config.root.clone().map(Files::new),
+            files: config.root.clone().map(|root| Files::new(root, config.root_index)),
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,
@@ -122,6 +134,22 @@ impl HttpService {
         registrar: &Arc<Registrar>,
     ) -> Result<Self, CountriesError> {
         self.rest = config.rest.then(|| Rest::new(config, registrar)).transpose()?;
+        Ok(self)
+    }
+
+    /// The same service, with its rooms, which live in `rooms` under the names of `service` and route.
+    pub fn with_rooms(
+        mut self,
+        service: &Arc<str>,
+        config: &config::Http,
+        rooms: &Rooms,
+    ) -> Result<Self, ServiceError> {
+        for (served, route) in self.routes.iter_mut().zip(&config.routes) {
+            if let RouteUpstream::Rooms(signalling) = &route.upstream {
+                let failed = |source| ServiceError::Rooms { route: route.name.clone(), source };
+                served.rooms = Some(rooms.serve(service, &route.name, signalling).map_err(failed)?);
+            }
+        }
         Ok(self)
     }
 
@@ -159,7 +187,7 @@ impl HttpService {
     fn used_groups(&self) -> impl Iterator<Item = usize> {
         let groups = self.routes.iter().filter_map(|route| match route.upstream {
             RouteUpstream::Group(group) => Some(group),
-            RouteUpstream::Server(_) => None,
+            RouteUpstream::Server(_) | RouteUpstream::Rooms(_) => None,
         });
         groups.collect::<BTreeSet<_>>().into_iter()
     }
@@ -186,6 +214,7 @@ impl HttpService {
         match &route.upstream {
             RouteUpstream::Server(server) => std::slice::from_ref(server),
             RouteUpstream::Group(index) => self.pools.get(*index).map_or(&[], |pool| &pool.servers),
+            RouteUpstream::Rooms(_) => &[],
         }
     }
 
@@ -199,7 +228,7 @@ impl ServedRoute {
     pub(super) fn need(&self, index: usize, kind: RequestKind, path: &str, headers: &HeaderMap) -> Need<'_> {
         let mut belongs = match self.upstream {
             RouteUpstream::Group(_) => Belongs::of(headers),
-            RouteUpstream::Server(_) => Belongs::default(),
+            RouteUpstream::Server(_) | RouteUpstream::Rooms(_) => Belongs::default(),
         };
         belongs.janus_session = self.pins_janus.then(|| session_in_path(path)).flatten();
         Need { route: index, upstream: &self.upstream, kind, belongs, takes_turn: true, server: None }
@@ -224,6 +253,7 @@ impl ServedRoute {
             name: route.name.clone(),
             conversation,
             upstream: route.upstream.clone(),
+            rooms: None,
             pins_janus: route.dialect == Some(DialectKind::Janus)
                 && matches!(route.upstream, RouteUpstream::Group(_)),
         })
@@ -235,7 +265,7 @@ fn settings(route: &config::Route, edge_candidates: &EdgeCandidates) -> Settings
         RouteUpstream::Server(server) => {
             server.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, server.port))
         }
-        RouteUpstream::Group(_) => None,
+        RouteUpstream::Group(_) | RouteUpstream::Rooms(_) => None,
     };
     Settings {
         route: route.name.clone(),

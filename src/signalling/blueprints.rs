@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::protocol::{
-    Context, Effect, Input, Keepalive, Knock, PeerKey, Person, Ping, Protocol, Refusal, Room, Size,
+    Context, Input, Keepalive, Knock, PeerKey, Person, Ping, Protocol, Refusal, Room, Size,
 };
 use super::token::Token;
 use crate::auth::mint;
@@ -29,7 +29,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const WRONG_ROOM: &[u8] = br#"{"type":"WRONGROOM"}"#;
 
 /// All peers of a route.
-pub struct Blueprints {
+pub(super) struct Blueprints {
     rules: BlueprintsRules,
     token: Token,
     max_rooms: usize,
@@ -40,7 +40,7 @@ pub struct Blueprints {
 
 impl Blueprints {
     /// No peers yet.
-    pub fn new(rules: &BlueprintsRules, limits: &RoomLimits) -> Self {
+    pub(super) fn new(rules: &BlueprintsRules, limits: &RoomLimits) -> Self {
         Blueprints {
             rules: rules.clone(),
             token: Token::new(rules.token.as_ref()),
@@ -78,7 +78,8 @@ impl Blueprints {
     fn enter_room(&mut self, cx: &mut Context<'_>, peer: PeerKey, value: Option<Value<'_>>) {
         let number = value.and_then(room_number);
         let members = number.and_then(|number| self.rooms.get(&number));
-        let may_enter = members.is_some_and(|members| members.len() == CAPACITY - 1 && !members.contains(&peer));
+        let may_enter =
+            members.is_some_and(|members| members.len() == CAPACITY - 1 && !members.contains(&peer));
         let Some(number) = number.filter(|_| may_enter) else {
             return cx.send(peer, WRONG_ROOM);
         };

@@ -22,7 +22,7 @@ const HEALTH: &str = "OK\n";
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All peers of a route.
-pub struct Gst {
+pub(super) struct Gst {
     rules: GstRules,
     token: Token,
     max_peers: usize,
@@ -49,7 +49,7 @@ enum State {
 
 impl Gst {
     /// No peers yet.
-    pub fn new(rules: &GstRules, limits: &RoomLimits) -> Self {
+    pub(super) fn new(rules: &GstRules, limits: &RoomLimits) -> Self {
         Gst {
             rules: rules.clone(),
             token: Token::new(rules.token.as_ref()),

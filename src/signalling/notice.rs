@@ -62,13 +62,12 @@ mod tests {
 
     #[test]
     fn a_notice_names_who_is_still_there() {
-        let at = Duration::from_millis(1_795_255_800_123);
+        let at = Duration::from_millis(1_795_253_400_123);
         let others = [("ann", "A=="), ("bob", "B==")];
         let notice = notice(Change::Leave, "r\"1", ("cid", "C=="), others.into_iter(), at);
         assert_eq!(notice.room, "r\"1");
         let body: Value = serde_json::from_slice(&notice.body).unwrap();
-        let others =
-            json!([{"username": "ann", "peer_id": "A=="}, {"username": "bob", "peer_id": "B=="}]);
+        let others = json!([{"username": "ann", "peer_id": "A=="}, {"username": "bob", "peer_id": "B=="}]);
         assert_eq!(
             body,
             json!({"event": "leave", "room": "r\"1", "username": "cid", "peer_id": "C==", "others": others,

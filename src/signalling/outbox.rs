@@ -192,7 +192,10 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_says_so_by_count_and_by_bytes() {
         let outbox = Outbox::default();
-        assert_eq!((0..3).map(|_| outbox.push(text(1), 2)).collect::<Vec<_>>(), [Ok(()), Ok(()), Err(Overflow)]);
+        assert_eq!(
+            (0..3).map(|_| outbox.push(text(1), 2)).collect::<Vec<_>>(),
+            [Ok(()), Ok(()), Err(Overflow)]
+        );
         let outbox = Outbox::default();
         let fitting = (0..).take_while(|_| outbox.push(text(64 << 10), usize::MAX).is_ok()).count();
         assert_eq!(fitting, MOST_BYTES / (64 << 10) + 1);

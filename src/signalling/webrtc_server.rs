@@ -24,7 +24,7 @@ const UNAUTHORIZED: &[u8] = br#"{"event":"unauthorized"}"#;
 const INVALID_MESSAGE: &[u8] = br#"{"event":"invalid_message"}"#;
 
 /// All peers of a route.
-pub struct WebrtcServer {
+pub(super) struct WebrtcServer {
     rules: WebrtcServerRules,
     max_peers: usize,
     max_rooms: usize,
@@ -49,7 +49,7 @@ struct Member {
 
 impl WebrtcServer {
     /// No peers yet.
-    pub fn new(rules: &WebrtcServerRules, limits: &RoomLimits) -> Self {
+    pub(super) fn new(rules: &WebrtcServerRules, limits: &RoomLimits) -> Self {
         WebrtcServer {
             rules: rules.clone(),
             max_peers: limits.peers,
@@ -169,7 +169,12 @@ impl WebrtcServer {
 
 impl Protocol for WebrtcServer {
     fn keepalive(&self) -> Keepalive {
-        Keepalive { ping: None, silence: self.rules.idle_timeout, close_code: 1000, write_timeout: WRITE_TIMEOUT }
+        Keepalive {
+            ping: None,
+            silence: self.rules.idle_timeout,
+            close_code: 1000,
+            write_timeout: WRITE_TIMEOUT,
+        }
     }
 
     fn open(&mut self, cx: &mut Context<'_>, peer: PeerKey, knock: &Knock<'_>) -> Result<(), Refusal> {

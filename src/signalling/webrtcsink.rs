@@ -19,7 +19,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const VERSIONS: [&str; 2] = ["v1_0", "v1_1"];
 
 /// All peers of a route.
-pub struct Webrtcsink {
+pub(super) struct Webrtcsink {
     rules: GstRules,
     token: Token,
     /// Consumers of one producer.
@@ -84,7 +84,7 @@ enum Fault {
 
 impl Webrtcsink {
     /// No peers yet.
-    pub fn new(rules: &GstRules, limits: &RoomLimits) -> Self {
+    pub(super) fn new(rules: &GstRules, limits: &RoomLimits) -> Self {
         Webrtcsink {
             rules: rules.clone(),
             token: Token::new(rules.token.as_ref()),
@@ -186,7 +186,12 @@ impl Webrtcsink {
         cx.send(to, text);
     }
 
-    fn start_session(&mut self, cx: &mut Context<'_>, from: PeerKey, message: &Value<'_>) -> Result<(), Fault> {
+    fn start_session(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: PeerKey,
+        message: &Value<'_>,
+    ) -> Result<(), Fault> {
         let id = required(message, "peerId")?;
         let offer = message.member("offer").filter(|offer| offer.raw() != b"null");
         if offer.is_some_and(|offer| offer.kind() != Kind::String) {
@@ -222,7 +227,8 @@ impl Webrtcsink {
         let Session { producer, consumer } = session;
         let (producer_id, consumer_id) = (self.id(producer), self.id(consumer));
         let started = format!(r#"{{"type":"sessionStarted","peerId":"{producer_id}","sessionId":"{id}"}}"#);
-        let mut start = format!(r#"{{"type":"startSession","peerId":"{consumer_id}","sessionId":"{id}","offer":"#);
+        let mut start =
+            format!(r#"{{"type":"startSession","peerId":"{consumer_id}","sessionId":"{id}","offer":"#);
         start.push_str(std::str::from_utf8(offer).unwrap_or("null"));
         start.push('}');
         cx.send(consumer, started);
@@ -250,7 +256,13 @@ impl Webrtcsink {
         });
     }
 
-    fn pass(&self, cx: &mut Context<'_>, from: PeerKey, message: &Value<'_>, text: &Bytes) -> Result<(), Fault> {
+    fn pass(
+        &self,
+        cx: &mut Context<'_>,
+        from: PeerKey,
+        message: &Value<'_>,
+        text: &Bytes,
+    ) -> Result<(), Fault> {
         let id = required(message, "sessionId")?;
         let is_object = |value: &Value<'_>| value.kind() == Kind::Object;
         let sdp = message.member("sdp").filter(is_object);
@@ -260,7 +272,8 @@ impl Webrtcsink {
         }
         let Some(session) = self.sessions.get(&id) else { return Ok(()) };
         let other = session.other(from).ok_or(Fault::NotInSession)?;
-        let is_offer = sdp.and_then(|sdp| sdp.member("type")).and_then(|it| it.string()).as_deref() == Some("offer");
+        let is_offer =
+            sdp.and_then(|sdp| sdp.member("type")).and_then(|it| it.string()).as_deref() == Some("offer");
         if is_offer && from == session.consumer {
             return Err(Fault::OfferOfConsumer);
         }
@@ -383,7 +396,8 @@ impl Session {
 
 fn roles(message: &Value<'_>) -> Result<Vec<Role>, Fault> {
     const ROLES: &str = "roles, a list of producer, listener and consumer";
-    let list = message.member("roles").filter(|roles| roles.kind() == Kind::Array).ok_or(Fault::Expected(ROLES))?;
+    let list =
+        message.member("roles").filter(|roles| roles.kind() == Kind::Array).ok_or(Fault::Expected(ROLES))?;
     let mut roles = Vec::new();
     for role in list.elements() {
         let role = role.string().and_then(|name| Role::named(&name)).ok_or(Fault::Expected(ROLES))?;
@@ -405,7 +419,8 @@ fn required(message: &Value<'_>, key: &'static str) -> Result<String, Fault> {
 
 fn status(id: &str, roles: &[Role], meta: &[u8]) -> Bytes {
     let roles: Vec<String> = roles.iter().map(|role| format!("\"{}\"", role.name())).collect();
-    let mut text = format!(r#"{{"type":"peerStatusChanged","roles":[{}],"meta":"#, roles.join(",")).into_bytes();
+    let mut text =
+        format!(r#"{{"type":"peerStatusChanged","roles":[{}],"meta":"#, roles.join(",")).into_bytes();
     text.extend_from_slice(meta);
     text.extend_from_slice(format!(r#","peerId":"{id}"}}"#).as_bytes());
     text.into()
