@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// Lowest first. A module uses what stands in a line above its own (which is a tier below it), never its neighbours.
 const TIERS: &[&[&str]] = &[
     &["telemetry"],
-    &["classify", "stun", "sdp", "config", "budget", "json_edit", "ws_frame"],
+    &["budget"],
+    &["classify", "stun", "sdp", "config", "json_edit", "ws_frame"],
     &["auth"],
     &["session", "turn"],
     &["route", "dialect", "signalling"],
@@ -208,7 +209,7 @@ fn impurities(file: &Source) -> Vec<String> {
     let path = file.path.join("::");
     let is_in =
         |pure: &&str| path.strip_prefix(*pure).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-    if !PURE.iter().any(|pure| is_in(&pure)) {
+    if !PURE.iter().any(is_in) {
         return Vec::new();
     }
     let found = IMPURE.iter().filter(|name| names_path(&file.tokens, name));

@@ -57,7 +57,7 @@ pub struct Hub {
 }
 
 /// What a reload replaces.
-struct Settings {
+pub(super) struct Settings {
     config: Signalling,
     keepalive: Keepalive,
     auth: Option<Store>,
@@ -92,20 +92,21 @@ impl Hub {
         })
     }
 
-    /// Takes over another configuration of the same protocol; who is in stays in.
-    pub(super) fn renew(&self, config: &Signalling) -> Result<(), RoomsError> {
+    /// What another configuration of the same protocol means; `None`: it is the same.
+    pub(super) fn plan(&self, config: &Signalling) -> Result<Option<Arc<Settings>>, RoomsError> {
         if self.settings.load().config == *config {
-            return Ok(());
+            return Ok(None);
         }
-        let keepalive = {
-            let mut core = self.lock();
-            core.protocol.renew(&config.rules, &config.limits);
-            core.protocol.keepalive()
-        };
-        let settings = Settings::new(config, keepalive, &self.counters)?;
-        *self.connects.lock().unwrap_or_else(PoisonError::into_inner) = connects(&config.limits);
-        self.settings.store(Arc::new(settings));
-        Ok(())
+        let keepalive = protocol(config).keepalive();
+        Ok(Some(Arc::new(Settings::new(config, keepalive, &self.counters)?)))
+    }
+
+    /// Takes over what was planned; who is in stays in.
+    pub(super) fn renew(&self, settings: Arc<Settings>) {
+        let Signalling { rules, limits } = &settings.config;
+        self.lock().protocol.renew(rules, limits);
+        *self.connects.lock().unwrap_or_else(PoisonError::into_inner) = connects(limits);
+        self.settings.store(settings);
     }
 
     /// Lets a client in, or not. The connection exists for the protocol from here on until the [`Entry`] is dropped.
@@ -401,6 +402,12 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.hub.depart(self.peer, Departure::Lost(self.outbox.unsent()));
         self.hub.counters.ended();
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.config.fmt(f)
     }
 }
 

@@ -24,4 +24,4 @@ mod world_tests;
 
 pub use hub::{Entry, Hub, RoomsError};
 pub use protocol::{Knock, Refusal, ServerEvent};
-pub use rooms::{Listed, Rooms};
+pub use rooms::{Listed, PlannedRooms, Rooms};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{interval, timeout};
 
 use super::counters::Counters;
-use super::hub::{Hub, RoomsError};
+use super::hub::{Hub, RoomsError, Settings};
 use super::protocol::{Room, ServerEvent, Size};
 use crate::config::Signalling;
 use crate::telemetry::metrics::{Family, Kind, MetricSource, Sample};
@@ -37,6 +37,27 @@ pub struct Listed {
     pub room: Room,
 }
 
+/// The rooms of a route as a configuration has them.
+#[derive(Debug)]
+pub struct PlannedRooms {
+    hub: Arc<Hub>,
+    renewal: Option<Arc<Settings>>,
+}
+
+impl PlannedRooms {
+    /// Who serves them.
+    pub fn hub(&self) -> Arc<Hub> {
+        self.hub.clone()
+    }
+
+    /// The configuration takes over.
+    pub fn carry_out(&self) {
+        if let Some(settings) = &self.renewal {
+            self.hub.renew(settings.clone());
+        }
+    }
+}
+
 impl Default for Rooms {
     fn default() -> Self {
         Rooms(Arc::new(Shared {
@@ -48,26 +69,25 @@ impl Default for Rooms {
 }
 
 impl Rooms {
-    /// The rooms of a route. Those that the route had under a former configuration stay, unless it has another protocol now.
-    pub fn serve(
+    /// The rooms of a route. Those that it had under a former configuration go on, unless it has another protocol now; they are
+    /// told of the new one with [`PlannedRooms::carry_out`], which cannot fail.
+    pub fn plan(
         &self,
         service: &Arc<str>,
         route: &Arc<str>,
         config: &Signalling,
-    ) -> Result<Arc<Hub>, RoomsError> {
+    ) -> Result<PlannedRooms, RoomsError> {
         let place = (service.clone(), route.clone());
         let name = config.rules.name();
         let mut hubs = self.lock();
         if let Some(hub) = hubs.iter().find(|hub| hub.place == place && hub.protocol == name) {
-            hub.renew(config)?;
-            return Ok(hub.clone());
+            return Ok(PlannedRooms { renewal: hub.plan(config)?, hub: hub.clone() });
         }
-        hubs.retain(|hub| hub.place != place);
         let at = PROTOCOLS.iter().position(|known| *known == name).unwrap_or(0);
         let hub = Hub::new(place, config, self.0.counters[at].clone(), self.0.next_peer.clone())?;
         let hub = Arc::new(hub);
         hubs.push(hub.clone());
-        Ok(hub)
+        Ok(PlannedRooms { hub, renewal: None })
     }
 
     /// Runs what is bound to no connection, for as long as the edge does.
@@ -76,6 +96,8 @@ impl Rooms {
         loop {
             seconds.tick().await;
             self.hubs().iter().for_each(|hub| hub.tick());
+            // Those whose route left the file go with their last client.
+            self.lock().retain(|hub| Arc::strong_count(hub) > 1);
         }
     }
 
