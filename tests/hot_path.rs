@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xrtc::forward::{Forwarder, Received, Setup, Verdict, Via};
+use xrtc::session::meter::Allowance;
 use xrtc::session::registration::{
     BackendCandidate, CandidateTransport, Command, Credentials, Mode, Origin, Owner, Registration, Role,
     SessionId,
@@ -85,6 +86,7 @@ impl Bench {
             worker: 0,
             listeners: vec![SocketAddr::from(([203, 0, 113, 1], 6001))],
             max_sessions: 10,
+            allowance: Allowance { packets: 20_000, bytes: 1 << 30 },
             random: Box::new(|bytes| bytes.fill(7)),
             now,
         };

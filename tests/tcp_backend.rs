@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use xrtc::config::Media;
+use xrtc::config::{Limits, Media};
 use xrtc::listener::PacketSide;
 use xrtc::session::registration::*;
 use xrtc::stun::{self, BindingRequest, Class, IceRole, Key, Message};
@@ -28,9 +28,14 @@ struct World {
 impl World {
     fn new() -> World {
         let (events, receiver) = mpsc::unbounded_channel();
-        let media =
-            Media { workers: 2, backend_ports: 40_000..=50_000, socket_buffer: 1 << 18, offload: true };
-        let packets = PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, 100, events).unwrap();
+        let media = Media {
+            workers: 2,
+            backend_ports: 40_000..=50_000,
+            socket_buffer: 1 << 18,
+            offload: true,
+            pin_workers: false,
+        };
+        let packets = PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, &Limits::default(), events).unwrap();
         World { packets, _events: receiver }
     }
 

@@ -81,7 +81,7 @@ async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartErr
         &udp_listeners(config),
         &tcp::ice_addresses(&ports),
         &config.media,
-        config.limits.sessions,
+        &config.limits,
         events,
     )?;
     let (phase, watch_phase) = watch::channel(Phase::Serving);

@@ -345,6 +345,8 @@ pub struct Media {
     pub socket_buffer: usize,
     /// `offload`: UDP GRO and GSO where the kernel has them, default true.
     pub offload: bool,
+    /// `pin_workers`: each packet thread keeps to one core, default false.
+    pub pin_workers: bool,
 }
 
 /// `limits:`, process-wide caps.
@@ -352,6 +354,10 @@ pub struct Media {
 pub struct Limits {
     /// `sessions`: live and registered sessions, default 100 000.
     pub sessions: usize,
+    /// `session_packets`: packets per second that one client may send, default 20 000; 0: no limit.
+    pub session_packets: u32,
+    /// `session_bytes`: payload per second that one client may send, default no limit.
+    pub session_bytes: u64,
     /// `registrations_per_client`: sessions that one client address may have registered through the REST API, default
     /// 75 000.
     pub registrations_per_client: usize,

@@ -282,6 +282,7 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         backend_ports: 40_000..=50_000,
         socket_buffer: 4 << 20,
         offload: true,
+        pin_workers: false,
     };
     if let Some(section) = root.section(findings, "media") {
         let workers = |text: &str| addr::number(text).filter(|count| (1..=MAX_WORKERS).contains(count));
@@ -293,6 +294,7 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         media.socket_buffer =
             section.read(findings, "socket_buffer", A_SIZE, size).unwrap_or(media.socket_buffer);
         media.offload = section.flag(findings, "offload", media.offload);
+        media.pin_workers = section.flag(findings, "pin_workers", media.pin_workers);
     }
     media
 }
@@ -304,6 +306,12 @@ fn limits(root: &Section<'_>, findings: &mut Findings) -> Limits {
     let mut limits = Limits::default();
     if let Some(section) = root.section(findings, "limits") {
         limits.sessions = at_least_one(&section, findings, "sessions", limits.sessions);
+        let expected = "a whole number of packets per second, 0 for no limit";
+        let rate = |text: &str| addr::number(text).and_then(|number: usize| u32::try_from(number).ok());
+        limits.session_packets =
+            section.read(findings, "session_packets", expected, rate).unwrap_or(limits.session_packets);
+        limits.session_bytes =
+            section.read(findings, "session_bytes", A_SIZE, size).map_or(limits.session_bytes, |n| n as u64);
         limits.registrations_per_client =
             at_least_one(&section, findings, "registrations_per_client", limits.registrations_per_client);
         limits.http_connections =
@@ -319,6 +327,9 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             sessions: 100_000,
+            // Above what any browser sends (a 100 Mbit/s screen share is 10 000), below what keeps a worker busy.
+            session_packets: 20_000,
+            session_bytes: 0,
             // Mostly one application server registers for all clients: 50 000 sessions and those that just ended must
             // fit, and still nobody takes the whole table.
             registrations_per_client: 75_000,

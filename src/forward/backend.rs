@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::tables::{AddrKey, BackendEntry, SessionKey};
+use super::flow::Flow;
+use super::tables::{AddrKey, BackendEntry, Here, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Verdict, Via};
 use crate::session::backend_leg::LocalSocket;
 use crate::stun::{Class, Fingerprint, Message};
@@ -10,16 +11,22 @@ use crate::stun::{Class, Fingerprint, Message};
 impl Forwarder {
     /// DTLS, SRTP or SRTCP. Hot path, like [`Forwarder::client_media`].
     #[inline]
-    pub(super) fn backend_media(&mut self, socket: u16, received: Received, len: usize) -> Verdict {
+    pub(super) fn backend_media(
+        &mut self,
+        now: Instant,
+        socket: u16,
+        received: Received,
+        len: usize,
+    ) -> Verdict {
         let key = match self.tables.by_backend.get(&AddrKey::new(socket, received.from)) {
-            Some(BackendEntry::Session(key)) => key,
+            Some(BackendEntry::Session(key)) => *key,
             Some(BackendEntry::Flow { session, slot }) => {
                 let (session, slot) = (*session, *slot);
-                return self.through_backend_media(session, slot, len);
+                return self.through_backend_media(now, received, session, slot, len);
             }
             None => return Verdict::Drop(DropReason::UnknownBackend),
         };
-        let Some(session) = self.tables.sessions.get_mut(key.0) else {
+        let Some(session) = self.tables.sessions.get(key.0) else {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
         if !session.accepts_backend(socket, received.from) {
@@ -28,10 +35,9 @@ impl Forwarder {
         let Some(client) = session.client.egress() else {
             return Verdict::Drop(DropReason::ClientNotReady);
         };
-        session.traffic.down(len);
-        self.counters.down(len);
-        let via = Via::Listener(client.listener);
-        Verdict::Forward(Destination { via, to: client.remote, local: client.local })
+        let to =
+            Destination { via: Via::Listener(client.listener), to: client.remote, local: client.local };
+        self.forward(now, received, Flow { session: Here::Half(key), to }, len)
     }
 
     /// A check of a backend, or its answer: both are the agent's business.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::flow::Flow;
 use super::tables::{ClientEntry, Here, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via};
 use crate::session::client_leg::{ClientAddr, DueProbe};
@@ -14,7 +15,7 @@ use crate::stun::{
 const PROBE_PRIORITY: u32 = (110 << 24) | (65535 << 8) | 255;
 
 impl Forwarder {
-    /// DTLS, SRTP or SRTCP. This is the hot path: one look-up, no allocation.
+    /// DTLS, SRTP or SRTCP. Hot path.
     #[inline]
     pub(super) fn client_media(
         &mut self,
@@ -26,7 +27,7 @@ impl Forwarder {
         let (session, slot) = match self.tables.client(listener, received.from) {
             Some(ClientEntry::Here { session, slot }) => (session, slot),
             Some(ClientEntry::Through { session, slot }) => {
-                return self.through_media(now, session, slot, len);
+                return self.through_media(now, received, session, slot, len);
             }
             Some(ClientEntry::Elsewhere { worker }) => return self.hand_over(worker),
             None => return Verdict::Drop(DropReason::UnknownAddress),
@@ -40,12 +41,11 @@ impl Forwarder {
         let Some(path) = state.backend_path() else {
             return Verdict::Drop(DropReason::BackendNotReady);
         };
-        state.traffic.up(len);
-        self.counters.up(len);
         if moved.is_some() {
             self.report_moved(session, moved);
         }
-        Verdict::Forward(Destination { via: Via::Backend(path.socket.index), to: path.remote, local: None })
+        let to = Destination { via: Via::Backend(path.socket.index), to: path.remote, local: None };
+        self.forward(now, received, Flow { session: Here::Half(session), to }, len)
     }
 
     /// A check of a client, or its answer to a check of the edge.

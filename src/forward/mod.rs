@@ -8,6 +8,7 @@
 mod backend;
 mod client;
 mod counters;
+mod flow;
 mod register;
 mod sockets;
 mod tables;
@@ -23,9 +24,11 @@ use std::time::Instant;
 use crate::classify::{self, Kind};
 use crate::session::Progress;
 use crate::session::client_leg::Moved;
+use crate::session::meter::{Allowance, Turn};
 use crate::session::registration::{EndReason, Origin, SessionEvent, SessionEventKind, SessionId};
 use crate::session::timers::Wheel;
 pub use counters::{Counters, DropReason};
+use flow::Latest;
 pub use sockets::SocketRequest;
 use sockets::{BackendSocket, Purpose};
 use tables::{Here, Owned, SessionKey, Tables, TimerKey};
@@ -101,6 +104,8 @@ pub struct Setup {
     pub listeners: Vec<SocketAddr>,
     /// At most so many registrations at a time; see `limits.sessions`.
     pub max_sessions: usize,
+    /// What each client may send.
+    pub allowance: Allowance,
     /// Fills a buffer with unpredictable bytes.
     pub random: Random,
     /// Now.
@@ -117,6 +122,9 @@ pub struct Forwarder {
     /// By index; a gap is filled again.
     backend_sockets: Vec<Option<BackendSocket>>,
     max_sessions: usize,
+    allowance: Allowance,
+    turn: Turn,
+    latest: Option<Latest>,
     random: Random,
     /// RFC 8445 §7.1.3; the edge is always controlled on the client leg.
     tie_breaker: u64,
@@ -140,6 +148,9 @@ impl Forwarder {
             listeners: setup.listeners,
             backend_sockets: Vec::new(),
             max_sessions: setup.max_sessions,
+            allowance: setup.allowance,
+            turn: Turn::default(),
+            latest: None,
             random: setup.random,
             tie_breaker: u64::from_be_bytes(tie_breaker),
             tables: Tables::default(),
@@ -156,15 +167,14 @@ impl Forwarder {
     /// Decides over one packet. A reply is written to `reply`, which holds at least
     /// [`crate::stun::BINDING_RESPONSE_MAX`] bytes.
     pub fn handle(&mut self, now: Instant, received: Received, bytes: &[u8], reply: &mut [u8]) -> Verdict {
-        let kind = classify::classify(bytes);
-        let verdict = match (received.via, kind) {
-            (Via::Listener(listener), Kind::Stun) => self.client_stun(now, listener, received, bytes, reply),
-            (Via::Listener(listener), Kind::Dtls | Kind::Media) => {
-                self.client_media(now, listener, received, bytes.len())
-            }
-            (Via::Backend(socket), Kind::Stun) => self.backend_stun(now, socket, received, bytes),
-            (Via::Backend(socket), Kind::Dtls | Kind::Media) => {
-                self.backend_media(socket, received, bytes.len())
+        let verdict = match classify::classify(bytes) {
+            Kind::Dtls | Kind::Media => self.media(now, received, bytes.len()),
+            Kind::Stun => {
+                self.latest = None;
+                match received.via {
+                    Via::Listener(listener) => self.client_stun(now, listener, received, bytes, reply),
+                    Via::Backend(socket) => self.backend_stun(now, socket, received, bytes),
+                }
             }
             _ => Verdict::Drop(DropReason::NotIce),
         };
@@ -174,8 +184,21 @@ impl Forwarder {
         verdict
     }
 
+    /// DTLS, SRTP or SRTCP. This is the hot path: at most one look-up, no allocation.
+    #[inline]
+    fn media(&mut self, now: Instant, received: Received, len: usize) -> Verdict {
+        if let Some(flow) = self.following(now, &received) {
+            return self.carry(now, flow, len);
+        }
+        match received.via {
+            Via::Listener(listener) => self.client_media(now, listener, received, len),
+            Via::Backend(socket) => self.backend_media(now, socket, received, len),
+        }
+    }
+
     /// Runs everything whose time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.latest = None;
         let mut due = std::mem::take(&mut self.due);
         self.timers.fire(now, &mut due);
         for key in due.drain(..) {

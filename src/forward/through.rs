@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::tables::{AddrKey, BackendEntry, ClientEntry, Here, Owned, ThroughKey, TimerKey};
-use super::{Destination, DropReason, Forwarder, Purpose, SocketRequest, Transmit, Verdict, Via};
+use super::flow::Flow;
+use super::{Destination, DropReason, Forwarder, Purpose, Received, SocketRequest, Transmit, Verdict, Via};
 use crate::session::backend_leg::{BackendPath, LocalSocket};
 use crate::session::client_leg::ClientAddr;
 use crate::session::registration::{CandidateTransport, EndReason, Registration, SessionEventKind};
-use crate::session::through::{Flow, Keys, Through, Wanted};
+use crate::session::through::{Flow as ClientFlow, Keys, Through, Wanted};
 use crate::stun::{Class, Message};
 
 fn toward_backend(path: BackendPath) -> Destination {
@@ -23,7 +24,14 @@ fn toward_client(at: ClientAddr) -> Destination {
 impl Forwarder {
     /// DTLS, SRTP or SRTCP of a client. Hot path: one look-up, no allocation.
     #[inline]
-    pub(super) fn through_media(&mut self, now: Instant, key: ThroughKey, slot: u8, len: usize) -> Verdict {
+    pub(super) fn through_media(
+        &mut self,
+        now: Instant,
+        received: Received,
+        key: ThroughKey,
+        slot: u8,
+        len: usize,
+    ) -> Verdict {
         let Some(through) = self.tables.throughs.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownAddress);
         };
@@ -33,25 +41,29 @@ impl Forwarder {
             return Verdict::Drop(DropReason::UnprovenAddress);
         }
         let Some(path) = flow.path else { return Verdict::Drop(DropReason::BackendNotReady) };
-        through.traffic.up(len);
-        self.counters.up(len);
-        Verdict::Forward(toward_backend(path))
+        let flow = Flow { session: Here::Through(key), to: toward_backend(path) };
+        self.forward(now, received, flow, len)
     }
 
     /// The same of a backend.
     #[inline]
-    pub(super) fn through_backend_media(&mut self, key: ThroughKey, slot: u8, len: usize) -> Verdict {
-        let Some(through) = self.tables.throughs.get_mut(key.0) else {
+    pub(super) fn through_backend_media(
+        &mut self,
+        now: Instant,
+        received: Received,
+        key: ThroughKey,
+        slot: u8,
+        len: usize,
+    ) -> Verdict {
+        let Some(through) = self.tables.throughs.get(key.0) else {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
         let Some(flow) = through.flow(slot) else { return Verdict::Drop(DropReason::UnknownBackend) };
         if !flow.may_carry() {
             return Verdict::Drop(DropReason::ClientNotReady);
         }
-        let to = toward_client(flow.at);
-        through.traffic.down(len);
-        self.counters.down(len);
-        Verdict::Forward(to)
+        let flow = Flow { session: Here::Through(key), to: toward_client(flow.at) };
+        self.forward(now, received, flow, len)
     }
 
     /// A check of a client, verified by the caller: it opens a flow, or passes by the one it has.
@@ -289,7 +301,7 @@ impl Forwarder {
         }
     }
 
-    fn forget_flow(&mut self, flow: &Flow) {
+    fn forget_flow(&mut self, flow: &ClientFlow) {
         self.tables.forget_client(flow.at);
         self.release_path(flow.path);
     }

@@ -21,8 +21,9 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::error;
 
-use crate::config::Media;
+use crate::config::{Limits, Media};
 use crate::forward::Counters;
+use crate::session::meter::Allowance;
 use crate::session::registration::{Command, SessionEvent, SessionSink};
 use tcp::{FromStream, StreamDoor};
 use worker::{HandedOver, Worker};
@@ -91,7 +92,7 @@ impl PacketSide {
         listeners: &[SocketAddr],
         stream_listeners: &[SocketAddr],
         media: &Media,
-        max_sessions: usize,
+        limits: &Limits,
         events: UnboundedSender<SessionEvent>,
     ) -> Result<PacketSide, ListenError> {
         let workers = media.workers.max(1);
@@ -138,7 +139,8 @@ impl PacketSide {
                 listeners: sockets,
                 addresses: addresses.clone(),
                 media: media.clone(),
-                max_sessions,
+                max_sessions: limits.sessions,
+                allowance: Allowance { packets: limits.session_packets, bytes: limits.session_bytes },
                 events: events.clone(),
             };
             threads.push(spawn(number, Worker::new(setup)?)?);

@@ -19,6 +19,8 @@ pub(super) struct Socket {
     pub(super) offload: bool,
     /// The kernel may have something for us.
     pub(super) ready: bool,
+    /// Turns in a row that left something in it.
+    pub(super) full_turns: u8,
 }
 
 impl Socket {
@@ -87,7 +89,7 @@ impl Socket {
         warn_if_clamped(&udp, media.socket_buffer);
         // An old kernel without GRO or GSO still forwards, one packet at a time.
         let offload = media.offload && set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
-        Ok(Socket { udp, offload, ready: true })
+        Ok(Socket { udp, offload, ready: true, full_turns: 0 })
     }
 }
 

@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::trace;
 
-use super::batch::{BATCH, Datagram, Outgoing, REPLIES, Receiver, Sender};
+use super::batch::{Datagram, Outgoing, REPLIES, Receiver, Sender};
 use super::socket::Socket;
 use super::tcp::FromStream;
 use super::worker_backends::BackendEnd;
@@ -21,6 +21,7 @@ use super::worker_streams::Streams;
 use super::{Inbox, ToWorker};
 use crate::config::Media;
 use crate::forward::{self, Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via};
+use crate::session::meter::Allowance;
 use crate::session::registration::{EndReason, SessionEvent};
 
 /// The waker's token; sockets have the others.
@@ -29,6 +30,12 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 pub(super) const BACKENDS: usize = 1 << 16;
 /// Batches that one socket may take per turn, so that none starves the others.
 const BATCHES_PER_TURN: usize = 4;
+/// Turns in a row that leave something in a socket, after which a client gets no more than its share: over a thousand
+/// datagrams wait then, half of what the socket's buffer holds, and soon the kernel would drop anybody's.
+const CROWDED_AFTER: u8 = 4;
+/// Commands that are carried out between two receives, so that fifty thousand registrations at once hold up no packet for
+/// more than about a millisecond.
+const COMMANDS_AT_ONCE: usize = 256;
 /// How often the counters are shown to others.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
@@ -50,6 +57,7 @@ pub(super) struct Setup {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) media: Media,
     pub(super) max_sessions: usize,
+    pub(super) allowance: Allowance,
     pub(super) events: UnboundedSender<SessionEvent>,
 }
 
@@ -78,6 +86,8 @@ pub(super) struct Worker {
     published: Instant,
     /// Something was counted since.
     pub(super) unpublished: bool,
+    /// There were more commands than are carried out at once.
+    more_commands: bool,
     stopping: bool,
 }
 
@@ -92,6 +102,7 @@ impl Worker {
             worker: setup.number,
             listeners: setup.addresses,
             max_sessions: setup.max_sessions,
+            allowance: setup.allowance,
             random: Box::new(|buffer| rand::fill(buffer)),
             now,
         });
@@ -116,6 +127,7 @@ impl Worker {
             replies: 0,
             published: now,
             unpublished: false,
+            more_commands: false,
             stopping: false,
         })
     }
@@ -125,15 +137,15 @@ impl Worker {
         let mut events = Events::with_capacity(256);
         while !self.stopping {
             self.wait(&mut events)?;
-            self.read_commands(Instant::now());
+            let now = Instant::now();
+            self.read_commands(now);
             for _ in 0..self.ready.len() {
                 let Some(via) = self.ready.pop_front() else { break };
-                self.turn(via)?;
+                self.turn(now, via)?;
                 if self.socket_mut(via).is_some_and(|socket| socket.ready) {
                     self.ready.push_back(via);
                 }
             }
-            let now = Instant::now();
             self.read_packets(now);
             self.read_streams(now)?;
             self.unpublished |= self.forwarder.next_timeout().is_some_and(|at| at <= now);
@@ -152,7 +164,7 @@ impl Worker {
         let publish = self.unpublished.then_some(self.published + PUBLISH_EVERY);
         let wake_at = [self.forwarder.next_timeout(), publish].into_iter().flatten().min();
         let timeout = match wake_at {
-            _ if !self.ready.is_empty() || self.streams.has_more => Some(Duration::ZERO),
+            _ if !self.ready.is_empty() || self.streams.has_more || self.more_commands => Some(Duration::ZERO),
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => None,
         };
@@ -182,37 +194,51 @@ impl Worker {
     }
 
     /// Up to a few batches from one socket.
-    fn turn(&mut self, via: Via) -> io::Result<()> {
+    fn turn(&mut self, now: Instant, via: Via) -> io::Result<()> {
+        let crowded = self.socket_mut(via).is_some_and(|socket| socket.full_turns >= CROWDED_AFTER);
+        self.forwarder.begin_turn(crowded);
         for _ in 0..BATCHES_PER_TURN {
-            let Some(socket) = self.socket_mut(via).filter(|socket| socket.ready) else { return Ok(()) };
-            let fd = socket.fd();
-            let count = match self.receiver.receive(fd) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // WouldBlock, or an error that the kernel attributes to an earlier send: nothing to read.
-                Err(_) => 0,
-            };
-            if count < BATCH
-                && let Some(socket) = self.socket_mut(via)
-            {
-                // recvmmsg stopped because the queue is empty; the next datagram raises a new edge.
-                socket.ready = false;
-            }
-            if count == 0 {
-                return Ok(());
+            if self.batch(now, via) == 0 {
+                break;
             }
             self.unpublished = true;
-            let now = Instant::now();
-            // A client's check may follow its registration closely: whoever sent it had the command sent before.
-            self.read_commands(now);
-            for i in 0..count {
-                let Some(datagram) = self.receiver.datagram(i) else { continue };
-                self.decide_over(now, via, datagram);
-            }
-            self.flush();
             self.open_sockets(now)?;
         }
+        if let Some(socket) = self.socket_mut(via) {
+            socket.full_turns = if socket.ready { socket.full_turns.saturating_add(1) } else { 0 };
+        }
         Ok(())
+    }
+
+    /// Receives what is there, decides, sends. Returns how many receives it was.
+    fn batch(&mut self, now: Instant, via: Via) -> usize {
+        let Some(socket) = self.socket_mut(via).filter(|socket| socket.ready) else { return 0 };
+        let fd = socket.fd();
+        self.receiver.clear();
+        let new = match self.receiver.receive(fd) {
+            Ok(new) => new,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return 0,
+            // WouldBlock, or an error that the kernel attributes to an earlier send: nothing to read.
+            Err(_) => 0..0,
+        };
+        if !self.receiver.is_full()
+            && let Some(socket) = self.socket_mut(via)
+        {
+            // The call stopped because the queue is empty; the next datagram raises a new edge.
+            socket.ready = false;
+        }
+        if new.is_empty() {
+            return 0;
+        }
+        // A client's check may follow its registration closely: whoever sent it had the command sent before.
+        self.read_commands(now);
+        for i in new.clone() {
+            if let Some(datagram) = self.receiver.datagram(i) {
+                self.decide_over(now, via, datagram);
+            }
+        }
+        self.flush();
+        new.len()
     }
 
     fn decide_over(&mut self, now: Instant, via: Via, datagram: Datagram) {
@@ -305,15 +331,17 @@ impl Worker {
     }
 
     pub(super) fn read_commands(&mut self, now: Instant) {
-        while let Ok(message) = self.commands.try_recv() {
-            match message {
-                ToWorker::Command(command) => {
+        for _ in 0..COMMANDS_AT_ONCE {
+            match self.commands.try_recv() {
+                Ok(ToWorker::Command(command)) => {
                     self.unpublished = true;
                     self.forwarder.command(now, command);
                 }
-                ToWorker::Stop => self.stopping = true,
+                Ok(ToWorker::Stop) => self.stopping = true,
+                Err(_) => return self.more_commands = false,
             }
         }
+        self.more_commands = true;
     }
 
     /// Packets from other workers are treated as if they had arrived here.

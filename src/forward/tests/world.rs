@@ -8,6 +8,7 @@ use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceCreds, Protocol};
 
 use crate::forward::{self, Destination, Forwarder, Received, Verdict, Via};
+use crate::session::meter::Allowance;
 use crate::session::registration::{
     BackendCandidate, CandidateTransport, Command, Credentials, Mode, Origin, Owner, Registration, Role,
     SessionEventKind, SessionId,
@@ -66,6 +67,7 @@ impl World {
             worker: 0,
             listeners: vec![SocketAddr::from(([203, 0, 113, 1], 6000))],
             max_sessions: 1000,
+            allowance: Allowance::default(),
             random: random(1),
             now,
         });
