@@ -35,7 +35,9 @@ impl World {
             offload: true,
             pin_workers: false,
         };
-        let packets = PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, &Limits::default(), events).unwrap();
+        let packets =
+            PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, &Limits::default(), events)
+                .unwrap();
         World { packets, _events: receiver }
     }
 

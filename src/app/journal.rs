@@ -88,7 +88,7 @@ fn log(event: &SessionEvent) {
             "connected"
         ),
         SessionEventKind::Migrated { from, to } => info!(%session, %route, %from, %to, "migrated"),
-        SessionEventKind::Ended { reason, traffic, lasted } => info!(
+        SessionEventKind::Ended { reason, traffic, lasted, .. } => info!(
             %session,
             %route,
             reason = reason.label(),

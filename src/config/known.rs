@@ -55,6 +55,9 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("services.<service>.http.routes.<route>.paths", HTTP),
     ("services.<service>.http.routes.<route>.signalling.protocol", HTTP),
     ("services.<service>.http.routes.<route>.signalling.auth.users.<user>", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.auth.password", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.auth.secrets", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.auth.webhook", HTTP),
     ("services.<service>.http.routes.<route>.signalling.auth_timeout", HTTP),
     ("services.<service>.http.routes.<route>.signalling.idle_timeout", HTTP),
     ("services.<service>.http.routes.<route>.signalling.keepalive_timeout", HTTP),
@@ -66,6 +69,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("services.<service>.turn.external_ips", &["turn"]),
     ("services.<service>.turn.relay_ports", &["turn"]),
     ("services.<service>.turn.auth.users.<user>", &["turn"]),
+    ("services.<service>.turn.auth.password", &["turn"]),
     ("services.<service>.turn.auth.secrets", &["turn"]),
     ("services.<service>.turn.auth.webhook", &["turn"]),
     ("services.<service>.turn.allow_peers", &["turn"]),
@@ -239,7 +243,7 @@ mod tests {
         );
         assert_eq!(
             warnings("media: {quux: 1}"),
-            ["1:9 media.quux: unknown key, ignored (the nearest known key is `offload`; \
+            ["1:9 media.quux: unknown key, ignored (the nearest known key is `pin_workers`; \
               known here: workers, backend_ports, socket_buffer, offload, pin_workers)"]
         );
     }

@@ -4,6 +4,7 @@
 //! sees a string that still needs parsing.
 
 mod addr;
+mod auth;
 mod blocked_ports;
 mod durations;
 mod env;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use auth::{Auth, Secret};
 pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
 pub use load::{Loaded, Surroundings, fuzz, known_keys};
 

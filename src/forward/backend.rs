@@ -2,42 +2,43 @@
 
 use std::time::Instant;
 
-use super::flow::Flow;
+use super::flow::{Flow, Packet};
 use super::tables::{AddrKey, BackendEntry, Here, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Verdict, Via};
 use crate::session::backend_leg::LocalSocket;
+use crate::session::observe::{Leg, Milestone};
 use crate::stun::{Class, Fingerprint, Message};
 
 impl Forwarder {
     /// DTLS, SRTP or SRTCP. Hot path, like [`Forwarder::client_media`].
     #[inline]
-    pub(super) fn backend_media(
-        &mut self,
-        now: Instant,
-        socket: u16,
-        received: Received,
-        len: usize,
-    ) -> Verdict {
-        let key = match self.tables.by_backend.get(&AddrKey::new(socket, received.from)) {
+    pub(super) fn backend_media(&mut self, socket: u16, packet: Packet<'_>) -> Verdict {
+        let from = packet.received.from;
+        let key = match self.tables.by_backend.get(&AddrKey::new(socket, from)) {
             Some(BackendEntry::Session(key)) => *key,
             Some(BackendEntry::Flow { session, slot }) => {
                 let (session, slot) = (*session, *slot);
-                return self.through_backend_media(now, received, session, slot, len);
+                return self.through_backend_media(session, slot, packet);
             }
             None => return Verdict::Drop(DropReason::UnknownBackend),
         };
-        let Some(session) = self.tables.sessions.get(key.0) else {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
-        if !session.accepts_backend(socket, received.from) {
+        if !session.accepts_backend(socket, from) {
             return Verdict::Drop(DropReason::UnprovenBackend);
         }
         let Some(client) = session.client.egress() else {
+            let tick = self.clock.tick(packet.now);
+            self.counters.heard_down(session.observed.down(tick, packet.kind, packet.bytes));
+            session.observed.note(tick, Milestone::EarlyDown);
             return Verdict::Drop(DropReason::ClientNotReady);
         };
-        let to =
-            Destination { via: Via::Listener(client.listener), to: client.remote, local: client.local };
-        self.forward(now, received, Flow { session: Here::Half(key), to }, len)
+        if session.observed.is_tapped() {
+            self.show_down(Here::Half(key), socket, packet.received, client, packet.bytes);
+        }
+        let to = Destination { via: Via::Listener(client.listener), to: client.remote, local: client.local };
+        self.forward(packet, Flow { session: Here::Half(key), to })
     }
 
     /// A check of a backend, or its answer: both are the agent's business.
@@ -70,9 +71,12 @@ impl Forwarder {
         else {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
+        self.show(Here::Half(key), Leg::Backend, received.from, local.addr, bytes);
         if !self.offer_to_agents(now, key, local, &received, bytes) {
+            self.note(now, Here::Half(key), Milestone::BackendRejected);
             return Verdict::Drop(DropReason::BackendStunRejected);
         }
+        self.note(now, Here::Half(key), Milestone::BackendStun);
         self.learn_backends(key);
         self.settle(now, key);
         Verdict::Consumed

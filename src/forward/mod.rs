@@ -11,6 +11,7 @@ mod counters;
 mod flow;
 mod register;
 mod sockets;
+mod story;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -25,10 +26,11 @@ use crate::classify::{self, Kind};
 use crate::session::Progress;
 use crate::session::client_leg::Moved;
 use crate::session::meter::{Allowance, Turn};
+use crate::session::observe::{Clock, Leg, Milestone};
 use crate::session::registration::{EndReason, Origin, SessionEvent, SessionEventKind, SessionId};
 use crate::session::timers::Wheel;
 pub use counters::{Counters, DropReason};
-use flow::Latest;
+use flow::{Latest, Packet};
 pub use sockets::SocketRequest;
 use sockets::{BackendSocket, Purpose};
 use tables::{Here, Owned, SessionKey, Tables, TimerKey};
@@ -130,6 +132,7 @@ pub struct Forwarder {
     tie_breaker: u64,
     tables: Tables,
     timers: Wheel<TimerKey>,
+    clock: Clock,
     due: Vec<TimerKey>,
     counters: Counters,
     transmits: VecDeque<Transmit>,
@@ -155,6 +158,7 @@ impl Forwarder {
             tie_breaker: u64::from_be_bytes(tie_breaker),
             tables: Tables::default(),
             timers: Wheel::new(setup.now),
+            clock: Clock::new(setup.now),
             due: Vec::new(),
             counters: Counters::default(),
             transmits: VecDeque::new(),
@@ -167,8 +171,9 @@ impl Forwarder {
     /// Decides over one packet. A reply is written to `reply`, which holds at least
     /// [`crate::stun::BINDING_RESPONSE_MAX`] bytes.
     pub fn handle(&mut self, now: Instant, received: Received, bytes: &[u8], reply: &mut [u8]) -> Verdict {
-        let verdict = match classify::classify(bytes) {
-            Kind::Dtls | Kind::Media => self.media(now, received, bytes.len()),
+        let kind = classify::classify(bytes);
+        let verdict = match kind {
+            Kind::Dtls | Kind::Media => self.media(Packet { now, received, kind, bytes }),
             Kind::Stun => {
                 self.latest = None;
                 match received.via {
@@ -186,13 +191,13 @@ impl Forwarder {
 
     /// DTLS, SRTP or SRTCP. This is the hot path: at most one look-up, no allocation.
     #[inline]
-    fn media(&mut self, now: Instant, received: Received, len: usize) -> Verdict {
-        if let Some(flow) = self.following(now, &received) {
-            return self.carry(now, flow, len);
+    fn media(&mut self, packet: Packet<'_>) -> Verdict {
+        if let Some(flow) = self.following(&packet) {
+            return self.carry(packet, flow);
         }
-        match received.via {
-            Via::Listener(listener) => self.client_media(now, listener, received, len),
-            Via::Backend(socket) => self.backend_media(now, socket, received, len),
+        match packet.received.via {
+            Via::Listener(listener) => self.client_media(listener, packet),
+            Via::Backend(socket) => self.backend_media(socket, packet),
         }
     }
 
@@ -263,7 +268,7 @@ impl Forwarder {
             self.forget_generation(key, &generation);
         }
         for probe in probes {
-            self.send_probe(key, probe);
+            self.send_probe(now, key, probe);
         }
         if let Progress::Over(reason) = progress {
             return self.end(now, key, reason);
@@ -276,8 +281,12 @@ impl Forwarder {
 
     /// After anything happened to a session: sends what its agents want, completes restarts, sets the timer.
     fn settle(&mut self, now: Instant, key: SessionKey) {
-        self.drain_agents(key);
+        self.drain_agents(now, key);
+        let tick = self.clock.tick(now);
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        if session.backend_path().is_some() && !session.observed.milestones.has(Milestone::BackendNominated) {
+            session.observed.note(tick, Milestone::BackendNominated);
+        }
         let (progress, replaced, moved) = session.advance();
         if let Some(old) = replaced {
             self.forget_generation(key, &old);
@@ -285,18 +294,24 @@ impl Forwarder {
         if let Progress::Connected { generation } = progress {
             self.report_connected(now, key, generation);
         }
-        self.report_moved(key, moved);
+        self.report_moved(now, key, moved);
         self.rearm(key);
     }
 
-    fn drain_agents(&mut self, key: SessionKey) {
+    fn drain_agents(&mut self, now: Instant, key: SessionKey) {
+        let mut sent = Vec::new();
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
         for generation in session.generations() {
-            while let Some((socket, to, bytes)) = generation.backend.poll_transmit() {
-                self.counters.checks_sent += 1;
-                let to = Destination { via: Via::Backend(socket), to, local: None };
-                self.transmits.push_back(Transmit { to, bytes });
+            while let Some(transmit) = generation.backend.poll_transmit() {
+                sent.push(transmit);
             }
+        }
+        for (socket, to, bytes) in sent {
+            self.counters.checks_sent += 1;
+            self.note(now, Here::Half(key), Milestone::BackendSent);
+            self.show(Here::Half(key), Leg::Backend, self.socket_address(socket, to), to, &bytes);
+            let to = Destination { via: Via::Backend(socket), to, local: None };
+            self.transmits.push_back(Transmit { to, bytes });
         }
     }
 
@@ -312,23 +327,26 @@ impl Forwarder {
     fn report_connected(&mut self, now: Instant, key: SessionKey, generation: u32) {
         let Some(session) = self.tables.sessions.get(key.0) else { return };
         let (Some(client), Some(backend)) = (session.client.egress(), session.backend_path()) else { return };
+        let took = now.saturating_duration_since(session.registered);
         let listener = self.listener_address(Destination {
             via: Via::Listener(client.listener),
             to: client.remote,
             local: client.local,
         });
+        self.note(now, Here::Half(key), Milestone::Connected);
         let kind = SessionEventKind::Connected {
             client: (client.remote, listener),
             backend: (backend.socket.addr, backend.remote),
-            took: now.saturating_duration_since(session.registered),
+            took,
             generation,
         };
         self.report(key, kind);
     }
 
-    fn report_moved(&mut self, key: SessionKey, moved: Option<Moved>) {
+    fn report_moved(&mut self, now: Instant, key: SessionKey, moved: Option<Moved>) {
         let Some(Moved { from, to }) = moved else { return };
         if self.tables.sessions.get(key.0).is_some_and(|session| session.connected) {
+            self.note(now, Here::Half(key), Milestone::Roamed);
             self.report(key, SessionEventKind::Migrated { from, to });
         }
     }
@@ -353,18 +371,20 @@ impl Forwarder {
     }
 
     fn end(&mut self, now: Instant, key: SessionKey, reason: EndReason) {
+        let story = self.last_story(now, Here::Half(key), reason);
         let Some(mut session) = self.tables.remove_session(key) else { return };
         for generation in session.generations() {
             self.release_sockets(generation);
         }
         let (traffic, since) = (session.traffic, session.registered);
-        self.report_end(now, Owned { id: session.id, origin: session.origin, traffic, since }, reason);
+        let ended = Owned { id: session.id, origin: session.origin, traffic, since, story };
+        self.report_end(now, ended, reason);
     }
 
     fn report_end(&mut self, now: Instant, ended: Owned, reason: EndReason) {
         self.counters.sessions_ended += 1;
         let lasted = now.saturating_duration_since(ended.since);
-        let kind = SessionEventKind::Ended { reason, traffic: ended.traffic, lasted };
+        let kind = SessionEventKind::Ended { reason, traffic: ended.traffic, lasted, story: ended.story };
         self.push_event(ended.id, ended.origin, kind);
     }
 }

@@ -11,6 +11,7 @@ use slab::Slab;
 use crate::session::Session;
 use crate::session::client_leg::{ClientAddr, MAX_PATHS};
 use crate::session::registration::{Origin, Registration, SessionId, Traffic};
+use crate::session::story::Story;
 use crate::session::through::Through;
 
 type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
@@ -82,6 +83,7 @@ pub(super) struct Owned {
     pub(super) origin: Arc<Origin>,
     pub(super) traffic: Traffic,
     pub(super) since: Instant,
+    pub(super) story: Option<Box<Story>>,
 }
 
 /// What is known of a session, whoever serves it.

@@ -17,12 +17,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::error;
 
 use crate::config::{Limits, Media};
-use crate::forward::Counters;
+use crate::forward::{Counters, Forwarder};
 use crate::session::meter::Allowance;
 use crate::session::registration::{Command, SessionEvent, SessionSink};
 use tcp::{FromStream, StreamDoor};
@@ -53,9 +54,14 @@ pub enum ListenError {
 /// What goes to a worker besides packets.
 enum ToWorker {
     Command(Command),
+    /// Somebody wants to know something.
+    Ask(Question),
     /// End every session, then stop.
     Stop,
 }
+
+/// What is looked up in a worker's state, between two batches.
+type Question = Box<dyn FnOnce(&mut Forwarder, Instant) + Send>;
 
 /// The way into one worker.
 struct Inbox {
@@ -109,6 +115,9 @@ impl PacketSide {
                 of_worker.push(bound);
             }
             addresses.push(chosen);
+        }
+        for listener in &sockets[0] {
+            listener.announce();
         }
         addresses.extend_from_slice(stream_listeners);
         let runtime = tokio::runtime::Handle::try_current().ok();
@@ -185,6 +194,29 @@ impl PacketSide {
             sum.add(&inbox.published.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         }
         sum
+    }
+
+    /// How many workers there are; they are numbered from 0.
+    pub fn workers(&self) -> u32 {
+        self.inboxes.len() as u32
+    }
+
+    /// Asks a worker something that only it knows. The worker answers between two batches, so `question` must be quick:
+    /// bounded, a few microseconds. `None`: there is no such worker, or it has stopped.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        worker: u32,
+        question: impl FnOnce(&mut Forwarder, Instant) -> T + Send + 'static,
+    ) -> Option<T> {
+        let inbox = self.inboxes.get(worker as usize)?;
+        let (tell, answer) = tokio::sync::oneshot::channel();
+        let question: Question = Box::new(move |forwarder, now| {
+            // Whoever asked may be gone.
+            let _ = tell.send(question(forwarder, now));
+        });
+        inbox.commands.send(ToWorker::Ask(question)).ok()?;
+        let _ = inbox.waker.wake();
+        answer.await.ok()
     }
 
     /// Ends every session and every worker; returns when they are gone. Blocks for milliseconds.

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::trace;
+use tracing::{debug, trace, warn};
 
-use super::batch::{Datagram, Outgoing, REPLIES, Receiver, Sender};
+use super::batch::{Datagram, Outgoing, REPLIES, Receiver, Sender, pin_to};
 use super::socket::Socket;
 use super::tcp::FromStream;
 use super::worker_backends::BackendEnd;
@@ -134,6 +134,9 @@ impl Worker {
 
     /// Works until it is told to stop.
     pub(super) fn run(&mut self) -> io::Result<()> {
+        if self.media.pin_workers {
+            self.pin();
+        }
         let mut events = Events::with_capacity(256);
         while !self.stopping {
             self.wait(&mut events)?;
@@ -160,11 +163,23 @@ impl Worker {
         Ok(())
     }
 
+    /// Keeps this thread on a core of its own, as far as there are enough.
+    fn pin(&self) {
+        match pin_to(self.number as usize) {
+            Ok(core) => debug!(worker = self.number, core, "pinned"),
+            Err(error) => {
+                warn!(worker = self.number, %error, "cannot pin the packet worker; it runs where it may")
+            }
+        }
+    }
+
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let publish = self.unpublished.then_some(self.published + PUBLISH_EVERY);
         let wake_at = [self.forwarder.next_timeout(), publish].into_iter().flatten().min();
         let timeout = match wake_at {
-            _ if !self.ready.is_empty() || self.streams.has_more || self.more_commands => Some(Duration::ZERO),
+            _ if !self.ready.is_empty() || self.streams.has_more || self.more_commands => {
+                Some(Duration::ZERO)
+            }
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => None,
         };
@@ -337,6 +352,7 @@ impl Worker {
                     self.unpublished = true;
                     self.forwarder.command(now, command);
                 }
+                Ok(ToWorker::Ask(question)) => question(&mut self.forwarder, now),
                 Ok(ToWorker::Stop) => self.stopping = true,
                 Err(_) => return self.more_commands = false,
             }

@@ -53,12 +53,10 @@ impl Meter {
         if turn.crowded {
             self.take_share(turn)?;
         }
-        if may.packets > 0 {
-            let price = 1_000_000_000 / u64::from(may.packets);
+        if let Some(price) = 1_000_000_000_u64.checked_div(may.packets.into()) {
             take_rate(&mut self.packets_paid, now, price)?;
         }
-        if may.bytes > 0 {
-            let price = len as u64 * 1_000_000_000 / may.bytes;
+        if let Some(price) = (len as u64 * 1_000_000_000).checked_div(may.bytes) {
             take_rate(&mut self.bytes_paid, now, price)?;
         }
         Ok(())
@@ -100,12 +98,15 @@ mod tests {
         let may = Allowance { packets: 1_000, bytes: 0 };
         let (mut meter, start) = (Meter::default(), Instant::now());
         assert_eq!(passed(&mut meter, start, may, CALM, 5_000), 251);
-        let sum: usize = (1..=1_000)
-            .map(|ms| passed(&mut meter, start + Duration::from_millis(ms), may, CALM, 50))
-            .sum();
+        let sum: usize =
+            (1..=1_000).map(|ms| passed(&mut meter, start + Duration::from_millis(ms), may, CALM, 50)).sum();
         assert_eq!(sum, 1_000);
         assert_eq!(meter.take(start + Duration::from_secs(1), 1, &may, CALM), Err(Exceeded::Rate));
-        assert_eq!(passed(&mut meter, start + Duration::from_secs(9), may, CALM, 5_000), 251, "no more is saved up");
+        assert_eq!(
+            passed(&mut meter, start + Duration::from_secs(9), may, CALM, 5_000),
+            251,
+            "no more is saved up"
+        );
     }
 
     #[test]

@@ -7,7 +7,9 @@
 pub mod backend_leg;
 pub mod client_leg;
 pub mod meter;
+pub mod observe;
 pub mod registration;
+pub mod story;
 pub mod through;
 pub mod timers;
 
@@ -19,9 +21,11 @@ use crate::stun;
 use backend_leg::{BackendLeg, BackendPath};
 use client_leg::{ClientAddr, ClientLeg, DueProbe, Moved};
 use meter::Meter;
+use observe::{Observed, Tick};
 use registration::{
     BackendCandidate, CandidateTransport, EndReason, Origin, Registration, SessionId, Traffic,
 };
+use story::BackendTry;
 
 /// How long the preferred transport towards the backend is tried alone: a dozen checks.
 const FALLBACK_AFTER: Duration = Duration::from_secs(3);
@@ -87,6 +91,18 @@ impl Generation {
         !self.waiting.is_empty()
     }
 
+    /// Every backend address of this generation, those that wait for their turn included.
+    pub fn overview(&self) -> impl Iterator<Item = BackendTry> + '_ {
+        let untried = self.waiting.iter().chain(&self.fallback).map(|candidate| BackendTry {
+            remote: candidate.addr,
+            transport: candidate.transport,
+            local: None,
+            answered: false,
+            selected: false,
+        });
+        self.backend.overview().chain(untried)
+    }
+
     /// When [`Generation::fall_back`] is due.
     fn falls_back_at(&self) -> Option<Instant> {
         let waits = !self.fallback.is_empty() && self.backend.selected().is_none();
@@ -118,6 +134,8 @@ pub struct Session {
     pub armed: Option<Instant>,
     /// Both legs of some generation were complete once.
     pub connected: bool,
+    /// What happened when, and how media arrives.
+    pub observed: Box<Observed>,
 }
 
 /// What a session reports after something happened to it.
@@ -137,7 +155,7 @@ pub enum Progress {
 
 impl Session {
     /// A session that a valid check just claimed.
-    pub fn new(now: Instant, registered: Instant, registration: Arc<Registration>) -> Self {
+    pub fn new(now: Instant, registered: Instant, born: Tick, registration: Arc<Registration>) -> Self {
         Session {
             id: registration.session,
             origin: registration.origin.clone(),
@@ -149,6 +167,7 @@ impl Session {
             registered,
             armed: None,
             connected: false,
+            observed: Observed::new(born),
         }
     }
 

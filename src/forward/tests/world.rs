@@ -62,12 +62,17 @@ pub(super) fn random(seed: u64) -> forward::Random {
 
 impl World {
     pub(super) fn new() -> Self {
+        World::with(Allowance::default())
+    }
+
+    /// A world in which clients may send this much.
+    pub(super) fn with(allowance: Allowance) -> Self {
         let now = Instant::now();
         let forwarder = Forwarder::new(forward::Setup {
             worker: 0,
             listeners: vec![SocketAddr::from(([203, 0, 113, 1], 6000))],
             max_sessions: 1000,
-            allowance: Allowance::default(),
+            allowance,
             random: random(1),
             now,
         });

@@ -18,7 +18,7 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub(super) use options::set_option;
+pub(super) use options::{pin_to, set_option};
 pub(super) use receiver::{Datagram, Receiver};
 pub(super) use sender::Sender;
 

@@ -12,15 +12,6 @@ pub(in crate::listener) fn set_option(fd: RawFd, level: i32, name: i32, value: i
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Reads an integer socket option.
-pub(in crate::listener) fn option(fd: RawFd, level: i32, name: i32) -> io::Result<i32> {
-    let mut value = 0;
-    let mut len = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: the pointers describe `value` and `len`, which outlive the call.
-    let result = unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut len) };
-    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
-}
-
 /// Keeps the calling thread on the `nth` of the cores that the process may use, counted round; which one that is.
 pub(in crate::listener) fn pin_to(nth: usize) -> io::Result<usize> {
     // SAFETY: all-zero is the empty set, the kernel fills what it is given the size of, and the macros only test and set bits

@@ -95,13 +95,7 @@ impl Receiver {
         let room = &mut self.headers[self.filled..];
         // SAFETY: every header points to memory of this struct that lives through the call, with its true size.
         let count = unsafe {
-            libc::recvmmsg(
-                fd,
-                room.as_mut_ptr(),
-                room.len() as u32,
-                libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
-            )
+            libc::recvmmsg(fd, room.as_mut_ptr(), room.len() as u32, libc::MSG_DONTWAIT, std::ptr::null_mut())
         };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         let first = self.filled;

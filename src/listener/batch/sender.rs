@@ -75,7 +75,8 @@ impl Sender {
             match code {
                 Some(libc::EINTR) => continue,
                 Some(libc::EAGAIN | libc::ENOBUFS) => {
-                    sent.full += self.runs.runs[done..].iter().map(|run| usize::from(run.count)).sum::<usize>();
+                    sent.full +=
+                        self.runs.runs[done..].iter().map(|run| usize::from(run.count)).sum::<usize>();
                     break;
                 }
                 code if run.count > 1 => {

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::runs::{MAX_SEGMENTS, Runs};
-use super::sender::says_never;
+use super::sender::{Sent, says_never};
 use super::*;
 
 fn pair(any: &str) -> (UdpSocket, UdpSocket) {
@@ -107,7 +107,9 @@ fn grouping_keeps_every_datagram_once_and_every_destinations_order() {
     for round in 0..500 {
         let (destinations, sizes) = (1 + next(12), 1 + next(4));
         let list: Vec<_> = (0..1 + next(300))
-            .map(|_| (SocketAddr::from(([10, 0, 0, 1], 1 + next(destinations) as u16)), next(sizes) as usize * 9))
+            .map(|_| {
+                (SocketAddr::from(([10, 0, 0, 1], 1 + next(destinations) as u16)), next(sizes) as usize * 9)
+            })
             .collect();
         let runs = grouped(&list);
         let sent: Vec<usize> = runs.iter().flatten().copied().collect();
