@@ -14,6 +14,7 @@ pub mod bench;
 pub mod budget;
 pub mod classify;
 pub mod config;
+pub mod demo;
 pub mod dialect;
 pub mod forward;
 pub mod http;

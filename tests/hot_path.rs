@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use xrtc::config::Limits;
 use xrtc::forward::{Forwarder, Received, Setup, Verdict, Via};
-use xrtc::session::meter::Allowance;
 use xrtc::session::registration::{
     BackendCandidate, CandidateTransport, Command, Credentials, Mode, Origin, Owner, Registration, Role,
     SessionId,
@@ -87,11 +87,11 @@ impl Bench {
             worker: 0,
             listeners: vec![SocketAddr::from(([203, 0, 113, 1], 6001))],
             max_sessions: 10,
-            allowance: Allowance { packets: 20_000, bytes: 1 << 30 },
             random: Box::new(|bytes| bytes.fill(7)),
             now,
         };
-        let forwarder = Forwarder::new(setup);
+        let mut forwarder = Forwarder::new(setup);
+        forwarder.set_limits(now, &Limits { session_bytes: 1 << 30, ..Limits::default() });
         let mut bench = Bench { forwarder, registration: registration.clone(), now, reply: [0; 256] };
         bench.forwarder.command(now, Command::Register(registration));
         bench.check(1);

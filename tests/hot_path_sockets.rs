@@ -70,7 +70,8 @@ impl Call {
         let (events, _) = tokio::sync::mpsc::unbounded_channel();
         let listeners = ["127.0.0.1:0".parse().unwrap()];
         let limits = Limits { session_packets: 0, ..Limits::default() };
-        let edge = PacketSide::start(&listeners, &[], &media, &limits, events).unwrap();
+        let edge = PacketSide::start(&listeners, &[], &media, limits.sessions, events).unwrap();
+        edge.set_limits(&limits);
         let [client, backend] = [0, 1].map(|_| {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();

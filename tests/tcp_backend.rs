@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use xrtc::config::{Limits, Media};
+use xrtc::config::Media;
 use xrtc::listener::PacketSide;
 use xrtc::session::registration::*;
 use xrtc::stun::{self, BindingRequest, Class, IceRole, Key, Message};
@@ -35,9 +35,7 @@ impl World {
             offload: true,
             pin_workers: false,
         };
-        let packets =
-            PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, &Limits::default(), events)
-                .unwrap();
+        let packets = PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, 100, events).unwrap();
         World { packets, _events: receiver }
     }
 

@@ -16,6 +16,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod through;
+mod unproven;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -106,8 +107,6 @@ pub struct Setup {
     pub listeners: Vec<SocketAddr>,
     /// At most so many registrations at a time; see `limits.sessions`.
     pub max_sessions: usize,
-    /// What each client may send.
-    pub allowance: Allowance,
     /// Fills a buffer with unpredictable bytes.
     pub random: Random,
     /// Now.
@@ -127,6 +126,7 @@ pub struct Forwarder {
     allowance: Allowance,
     turn: Turn,
     latest: Option<Latest>,
+    unproven: Option<unproven::Unproven>,
     random: Random,
     /// RFC 8445 §7.1.3; the edge is always controlled on the client leg.
     tie_breaker: u64,
@@ -151,9 +151,10 @@ impl Forwarder {
             listeners: setup.listeners,
             backend_sockets: Vec::new(),
             max_sessions: setup.max_sessions,
-            allowance: setup.allowance,
+            allowance: Allowance::default(),
             turn: Turn::default(),
             latest: None,
+            unproven: None,
             random: setup.random,
             tie_breaker: u64::from_be_bytes(tie_breaker),
             tables: Tables::default(),
@@ -239,6 +240,17 @@ impl Forwarder {
     /// For what the shell itself must drop.
     pub fn count_drop(&mut self, reason: DropReason) {
         self.counters.dropped(reason);
+    }
+
+    /// A listener came, with the next index.
+    pub fn add_listener(&mut self, addr: SocketAddr) {
+        self.listeners.push(addr);
+    }
+
+    /// How many addresses of clients are known at a listener, those of other workers' sessions included. Looks at all of
+    /// them: for a listener that is about to go, every few seconds.
+    pub fn clients_at(&self, listener: u16) -> usize {
+        self.tables.clients_at(listener)
     }
 
     /// Sessions that this worker serves.

@@ -21,7 +21,6 @@ use super::worker_streams::Streams;
 use super::{Inbox, ToWorker};
 use crate::config::Media;
 use crate::forward::{self, Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via};
-use crate::session::meter::Allowance;
 use crate::session::registration::{EndReason, SessionEvent};
 
 /// The waker's token; sockets have the others.
@@ -53,11 +52,8 @@ pub(super) struct Setup {
     pub(super) streams: mpsc::Receiver<FromStream>,
     pub(super) runtime: Option<tokio::runtime::Handle>,
     pub(super) inboxes: Arc<[Inbox]>,
-    pub(super) listeners: Vec<Socket>,
-    pub(super) addresses: Vec<SocketAddr>,
     pub(super) media: Media,
     pub(super) max_sessions: usize,
-    pub(super) allowance: Allowance,
     pub(super) events: UnboundedSender<SessionEvent>,
 }
 
@@ -68,7 +64,8 @@ pub(super) struct Worker {
     packets: mpsc::Receiver<HandedOver>,
     pub(super) streams: Streams,
     pub(super) inboxes: Arc<[Inbox]>,
-    listeners: Vec<Socket>,
+    /// By index; those for streams have no socket, and neither have those that are closed.
+    listeners: Vec<Option<Socket>>,
     /// By index; a closed one leaves a gap that the forwarder fills again.
     pub(super) backends: Vec<Option<BackendEnd>>,
     pub(super) media: Media,
@@ -93,16 +90,11 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(setup: Setup) -> io::Result<Worker> {
-        for (index, socket) in setup.listeners.iter().enumerate() {
-            setup.poll.registry().register(&mut SourceFd(&socket.fd()), Token(index), Interest::READABLE)?;
-        }
         let now = Instant::now();
-        let listener_queues = setup.addresses.iter().map(|_| Vec::new()).collect();
         let forwarder = Forwarder::new(forward::Setup {
             worker: setup.number,
-            listeners: setup.addresses,
+            listeners: Vec::new(),
             max_sessions: setup.max_sessions,
-            allowance: setup.allowance,
             random: Box::new(|buffer| rand::fill(buffer)),
             now,
         });
@@ -113,9 +105,9 @@ impl Worker {
             packets: setup.packets,
             streams: Streams::new(setup.streams, setup.runtime),
             inboxes: setup.inboxes,
-            listener_queues,
-            ready: (0..setup.listeners.len()).map(|index| Via::Listener(index as u16)).collect(),
-            listeners: setup.listeners,
+            listener_queues: Vec::new(),
+            ready: VecDeque::new(),
+            listeners: Vec::new(),
             backends: Vec::new(),
             backend_queues: Vec::new(),
             media: setup.media,
@@ -141,7 +133,7 @@ impl Worker {
         while !self.stopping {
             self.wait(&mut events)?;
             let now = Instant::now();
-            self.read_commands(now);
+            self.read_commands(now)?;
             for _ in 0..self.ready.len() {
                 let Some(via) = self.ready.pop_front() else { break };
                 self.turn(now, via)?;
@@ -213,7 +205,7 @@ impl Worker {
         let crowded = self.socket_mut(via).is_some_and(|socket| socket.full_turns >= CROWDED_AFTER);
         self.forwarder.begin_turn(crowded);
         for _ in 0..BATCHES_PER_TURN {
-            if self.batch(now, via) == 0 {
+            if self.batch(now, via)? == 0 {
                 break;
             }
             self.unpublished = true;
@@ -226,13 +218,13 @@ impl Worker {
     }
 
     /// Receives what is there, decides, sends. Returns how many receives it was.
-    fn batch(&mut self, now: Instant, via: Via) -> usize {
-        let Some(socket) = self.socket_mut(via).filter(|socket| socket.ready) else { return 0 };
+    fn batch(&mut self, now: Instant, via: Via) -> io::Result<usize> {
+        let Some(socket) = self.socket_mut(via).filter(|socket| socket.ready) else { return Ok(0) };
         let fd = socket.fd();
         self.receiver.clear();
         let new = match self.receiver.receive(fd) {
             Ok(new) => new,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
             // WouldBlock, or an error that the kernel attributes to an earlier send: nothing to read.
             Err(_) => 0..0,
         };
@@ -243,17 +235,17 @@ impl Worker {
             socket.ready = false;
         }
         if new.is_empty() {
-            return 0;
+            return Ok(0);
         }
         // A client's check may follow its registration closely: whoever sent it had the command sent before.
-        self.read_commands(now);
+        self.read_commands(now)?;
         for i in new.clone() {
             if let Some(datagram) = self.receiver.datagram(i) {
                 self.decide_over(now, via, datagram);
             }
         }
         self.flush();
-        new.len()
+        Ok(new.len())
     }
 
     fn decide_over(&mut self, now: Instant, via: Via, datagram: Datagram) {
@@ -307,9 +299,10 @@ impl Worker {
         self.replies = 0;
         while let Some(via) = self.dirty.pop() {
             let (queue, socket) = match via {
-                Via::Listener(i) => {
-                    (&mut self.listener_queues[usize::from(i)], self.listeners.get_mut(usize::from(i)))
-                }
+                Via::Listener(i) => (
+                    &mut self.listener_queues[usize::from(i)],
+                    self.listeners.get_mut(usize::from(i)).and_then(Option::as_mut),
+                ),
                 Via::Backend(i) => (
                     &mut self.backend_queues[usize::from(i)],
                     self.backends
@@ -345,19 +338,49 @@ impl Worker {
         }
     }
 
-    pub(super) fn read_commands(&mut self, now: Instant) {
+    pub(super) fn read_commands(&mut self, now: Instant) -> io::Result<()> {
+        self.more_commands = false;
         for _ in 0..COMMANDS_AT_ONCE {
-            match self.commands.try_recv() {
-                Ok(ToWorker::Command(command)) => {
+            let Ok(message) = self.commands.try_recv() else { return Ok(()) };
+            match message {
+                ToWorker::Listen(addr, socket) => self.listen(addr, socket)?,
+                ToWorker::CountClients(listener, answer) => {
+                    // Nobody waits any more: the answer came too late.
+                    let _ = answer.send(self.forwarder.clients_at(listener));
+                }
+                ToWorker::Ping(answer) => drop(answer.send(())),
+                ToWorker::CloseListener(listener) => self.close_listener(listener)?,
+                ToWorker::Limits(limits) => self.forwarder.set_limits(now, &limits),
+                ToWorker::Media(media) => self.media = media,
+                ToWorker::Command(command) => {
                     self.unpublished = true;
                     self.forwarder.command(now, command);
                 }
-                Ok(ToWorker::Ask(question)) => question(&mut self.forwarder, now),
-                Ok(ToWorker::Stop) => self.stopping = true,
-                Err(_) => return self.more_commands = false,
+                ToWorker::Ask(question) => question(&mut self.forwarder, now),
+                ToWorker::Stop => self.stopping = true,
             }
         }
         self.more_commands = true;
+        Ok(())
+    }
+
+    /// A listener came, with the next index.
+    fn listen(&mut self, addr: SocketAddr, socket: Option<Socket>) -> io::Result<()> {
+        let index = self.listeners.len();
+        if let Some(socket) = &socket {
+            self.poll.registry().register(&mut SourceFd(&socket.fd()), Token(index), Interest::READABLE)?;
+            self.ready.push_back(Via::Listener(index as u16));
+        }
+        self.forwarder.add_listener(addr);
+        self.listeners.push(socket);
+        self.listener_queues.push(Vec::new());
+        Ok(())
+    }
+
+    fn close_listener(&mut self, listener: u16) -> io::Result<()> {
+        let socket = self.listeners.get_mut(usize::from(listener)).and_then(Option::take);
+        let Some(socket) = socket else { return Ok(()) };
+        self.poll.registry().deregister(&mut SourceFd(&socket.fd()))
     }
 
     /// Packets from other workers are treated as if they had arrived here.
@@ -403,7 +426,7 @@ impl Worker {
 
     fn socket_mut(&mut self, via: Via) -> Option<&mut Socket> {
         match via {
-            Via::Listener(index) => self.listeners.get_mut(usize::from(index)),
+            Via::Listener(index) => self.listeners.get_mut(usize::from(index))?.as_mut(),
             Via::Backend(index) => self.backends.get_mut(usize::from(index))?.as_mut()?.udp_mut(),
         }
     }

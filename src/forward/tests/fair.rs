@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{MEDIA, World, client_addr};
+use crate::config::Limits;
 use crate::forward::{Destination, DropReason, Received, Verdict, Via};
-use crate::session::meter::Allowance;
 use crate::session::registration::{Command, EndReason, Registration, Role};
 
-const NO_LIMIT: Allowance = Allowance { packets: 0, bytes: 0 };
-
-/// Two sessions, 1 and 2, connected in a world where each client may send as `allowance` says.
-fn two(allowance: Allowance) -> (World, [Arc<Registration>; 2]) {
-    let mut w = World::with(allowance);
+/// Two sessions, 1 and 2, connected in a world where each client may send so many packets per second; 0: any number.
+fn two(session_packets: u32) -> (World, [Arc<Registration>; 2]) {
+    let mut w = World::with(&Limits { session_packets, stun: None, ..Limits::default() });
     let sessions = [1, 2].map(|n| w.connected(n).0);
     (w, sessions)
 }
@@ -25,7 +23,7 @@ fn passed(w: &mut World, n: u16, packets: usize) -> usize {
 
 #[test]
 fn a_client_that_floods_is_held_to_its_rate_and_the_other_loses_nothing() {
-    let (mut w, _) = two(Allowance { packets: 1_000, bytes: 0 });
+    let (mut w, _) = two(1_000);
     let (mut flood, mut call) = (0, 0);
     for _ in 0..100 {
         flood += passed(&mut w, 1, 500);
@@ -40,7 +38,7 @@ fn a_client_that_floods_is_held_to_its_rate_and_the_other_loses_nothing() {
 
 #[test]
 fn what_the_backend_sends_does_not_count_against_the_client() {
-    let (mut w, _) = two(Allowance { packets: 10, bytes: 0 });
+    let (mut w, _) = two(10);
     let from_backend =
         (0..5_000).filter(|_| matches!(w.backend_sends(0, 0, &MEDIA), Verdict::Forward(_))).count();
     assert_eq!(from_backend, 5_000);
@@ -49,7 +47,7 @@ fn what_the_backend_sends_does_not_count_against_the_client() {
 
 #[test]
 fn while_the_worker_is_behind_every_client_gets_its_share_of_the_turn() {
-    let (mut w, _) = two(NO_LIMIT);
+    let (mut w, _) = two(0);
     w.forwarder.begin_turn(false);
     assert_eq!(passed(&mut w, 1, 1_000), 1_000, "alone, nobody is held back");
     for _ in 0..3 {
@@ -62,7 +60,7 @@ fn while_the_worker_is_behind_every_client_gets_its_share_of_the_turn() {
 
 #[test]
 fn a_flood_of_strangers_does_not_touch_anybodys_share() {
-    let (mut w, _) = two(Allowance { packets: 100, bytes: 0 });
+    let (mut w, _) = two(100);
     w.forwarder.begin_turn(true);
     for n in 0..1_000 {
         let verdict = w.client_sends(client_addr(1_000 + n), &MEDIA);
@@ -74,7 +72,7 @@ fn a_flood_of_strangers_does_not_touch_anybodys_share() {
 #[test]
 fn packets_that_follow_go_where_the_tables_say_now() {
     // All of it within one moment, in which the shortcut would be good.
-    let (mut w, [one, two]) = two(NO_LIMIT);
+    let (mut w, [one, two]) = two(0);
     let to = |w: &World, n: usize| w.backends[n].addr;
     let sends = |w: &mut World, n: u16| match w.client_sends(client_addr(n), &MEDIA) {
         Verdict::Forward(Destination { to, .. }) => to,
@@ -111,7 +109,7 @@ fn to_client(n: u16) -> Verdict {
 
 #[test]
 fn a_session_is_counted_whole_by_the_shortcut() {
-    let (mut w, _) = two(NO_LIMIT);
+    let (mut w, _) = two(0);
     let received = Received { via: Via::Listener(0), from: client_addr(1), local: None };
     let before = w.forwarder.counters().up_packets;
     for _ in 0..100 {

@@ -221,8 +221,7 @@ fn only_one_worker_claims_and_the_other_hands_over_what_belongs_to_it() {
     let mut w = World::new();
     let registration = w.register(w.registration(1, 0, Role::Controlling, &[]));
     let listeners = vec![SocketAddr::from(([203, 0, 113, 1], 6000))];
-    let allowance = crate::session::meter::Allowance::default();
-    let setup = Setup { worker: 1, listeners, max_sessions: 9, allowance, random: random(2), now: w.now };
+    let setup = Setup { worker: 1, listeners, max_sessions: 9, random: random(2), now: w.now };
     let mut other = Forwarder::new(setup);
     other.command(w.now, Command::Register(registration.clone()));
     w.check(&registration, client_addr(1), true);
