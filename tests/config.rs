@@ -112,6 +112,7 @@ fn every_key_is_read() {
         (media.socket_buffer, limits.signalling_body, limits.ws_message),
         (8 << 20, 64 << 10, 128 << 10)
     );
+    assert_eq!((limits.session_packets, limits.session_bytes, media.pin_workers), (500, 2_000_000, true));
     let counts = (limits.sessions, limits.registrations_per_client, limits.http_connections);
     assert_eq!(counts, (10, 5, 20));
     assert_eq!((*drain_timeout, *watch), (Duration::from_secs(90), true));

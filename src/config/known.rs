@@ -95,7 +95,10 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("media.backend_ports", &[]),
     ("media.socket_buffer", &[]),
     ("media.offload", &[]),
+    ("media.pin_workers", &[]),
     ("limits.sessions", &[]),
+    ("limits.session_packets", &[]),
+    ("limits.session_bytes", &[]),
     ("limits.registrations_per_client", &[]),
     ("limits.http_connections", &[]),
     ("limits.signalling_body", &[]),
@@ -263,8 +266,8 @@ mod tests {
         );
         assert_eq!(
             warnings("media: {quux: 1}"),
-            ["1:9 media.quux: unknown key, ignored (the nearest known key is `offload`; \
-              known here: workers, backend_ports, socket_buffer, offload)"]
+            ["1:9 media.quux: unknown key, ignored (the nearest known key is `pin_workers`; \
+              known here: workers, backend_ports, socket_buffer, offload, pin_workers)"]
         );
     }
 

@@ -364,4 +364,6 @@ pub struct Media {
     pub socket_buffer: usize,
     /// `offload`: UDP GRO and GSO where the kernel has them, default true.
     pub offload: bool,
+    /// `pin_workers`: each packet thread keeps to one core, default false.
+    pub pin_workers: bool,
 }
