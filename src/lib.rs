@@ -15,6 +15,8 @@ pub mod dialect;
 pub mod forward;
 pub mod http;
 pub mod listener;
+pub mod peer;
+pub mod probe;
 pub mod route;
 pub mod sdp;
 pub mod session;

@@ -4,7 +4,7 @@
 //! sees a string that still needs parsing.
 
 mod addr;
-mod blocked_ports;
+pub(crate) mod blocked_ports;
 mod durations;
 mod env;
 mod finding;
