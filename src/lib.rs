@@ -9,8 +9,12 @@
 //! The meeting place is [`session::registration`]: what the offer/answer exchange tells the packet side.
 
 pub mod app;
+pub mod auth;
+pub mod bench;
+pub mod budget;
 pub mod classify;
 pub mod config;
+pub mod demo;
 pub mod dialect;
 pub mod forward;
 pub mod http;

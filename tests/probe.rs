@@ -1,6 +1,8 @@
 //! `xrtc probe` as a program: against an endpoint that echoes, straight and through the edge, and against each thing that can
 //! be wrong. Every verdict is asserted with its exit code.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
+
 mod probe_support;
 mod support;
 

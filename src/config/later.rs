@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 
 use super::addr::{self, A_BLOCK, A_LISTEN_ADDRESS, A_PORT_RANGE};
+use super::auth::auth;
 use super::durations::{A_DURATION, timeout};
 use super::routes::{Inherited, upstream};
 use super::section::{Findings, Section};
-use super::urls::server_url;
 
 /// `turn:` of a service.
 pub(super) fn turn(service: &Section<'_>, findings: &mut Findings) {
@@ -20,12 +20,7 @@ pub(super) fn turn(service: &Section<'_>, findings: &mut Findings) {
     turn.read(findings, "relay_ports", A_PORT_RANGE, addr::ports);
     turn.list(findings, "allow_peers", A_BLOCK, addr::block);
     turn.list(findings, "deny_peers", A_BLOCK, addr::block);
-    let Some(auth) = turn.section(findings, "auth") else { return };
-    users(&auth, findings);
-    auth.list(findings, "secrets", "a secret", |text| (!text.is_empty()).then_some(()));
-    auth.read(findings, "webhook", "an http:// or https:// URL", |text| {
-        server_url(text).filter(|parsed| !parsed.url.scheme.is_websocket())
-    });
+    auth(&turn, findings);
 }
 
 /// `admin:` of a service. Without a token it may only listen on loopback.
@@ -60,20 +55,10 @@ pub(super) fn signalling(section: &Section<'_>, inherited: &Inherited<'_>, findi
     if section.item("upstream").is_some() {
         upstream(section, "upstream", inherited, findings);
     }
-    if let Some(auth) = section.section(findings, "auth") {
-        users(&auth, findings);
-    }
+    auth(section, findings);
     if let Some(events) = section.section(findings, "events") {
         events.read(findings, "amqp", "an amqp:// or amqps:// URL", |text| {
             (text.starts_with("amqp://") || text.starts_with("amqps://")).then_some(())
         });
-    }
-}
-
-/// `auth.users`: names and passwords.
-fn users(auth: &Section<'_>, findings: &mut Findings) {
-    let Some(users) = auth.section(findings, "users") else { return };
-    for entry in users.node.entries() {
-        users.require(findings, &entry.key, "a password", |text| (!text.is_empty()).then_some(()));
     }
 }

@@ -53,7 +53,7 @@ pub struct Offerer {
 impl Offerer {
     /// An endpoint and its offer, which has no candidates yet; see [`with_candidate`].
     pub fn new(wants: Wants, now: Instant) -> Result<(Offerer, String), OfferError> {
-        let config = super::config().clear_codecs().enable_opus(true, false).enable_vp8(true);
+        let config = super::settings().clear_codecs().enable_opus(true, false).enable_vp8(true);
         let mut rtc = config.set_stats_interval(Some(std::time::Duration::from_millis(500))).build(now);
         let direction = if wants.echo { Direction::SendRecv } else { Direction::SendOnly };
         let mut changes = rtc.sdp_api();

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::integrity::{self, HMAC_LEN, Key};
+use super::integrity::{self, HMAC_LEN, Key, SHA256_LEN, Sha256Key};
 use super::message::{Class, ErrorCode, Method, join_type};
 use super::{AttributeType, HEADER_LEN, MAGIC_COOKIE, TransactionId, address};
 
@@ -93,6 +93,11 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// ERROR-CODE without a phrase, where every byte counts.
+    pub fn bare_error_code(self, ErrorCode(code): ErrorCode) -> Self {
+        self.attribute(AttributeType::ERROR_CODE, &[0, 0, (code / 100) as u8, (code % 100) as u8])
+    }
+
     /// UNKNOWN-ATTRIBUTES.
     pub fn unknown_attributes(self, types: impl Iterator<Item = AttributeType> + Clone) -> Self {
         let len = 2 * types.clone().count();
@@ -109,6 +114,17 @@ impl<'a> Builder<'a> {
         self = self.push(AttributeType::MESSAGE_INTEGRITY, HMAC_LEN, |_| {});
         if !self.overflow {
             let hmac = key.sign(self.buffer, at);
+            self.buffer[at + 4..self.len].copy_from_slice(&hmac);
+        }
+        self
+    }
+
+    /// MESSAGE-INTEGRITY-SHA256 over all that was written, in full length. Only [`Builder::fingerprint`] may follow.
+    pub fn integrity_sha256(mut self, key: &Sha256Key) -> Self {
+        let at = self.len;
+        self = self.push(AttributeType::MESSAGE_INTEGRITY_SHA256, SHA256_LEN, |_| {});
+        if !self.overflow {
+            let hmac = key.sign(self.buffer, at, SHA256_LEN);
             self.buffer[at + 4..self.len].copy_from_slice(&hmac);
         }
         self

@@ -1,16 +1,20 @@
-//! MESSAGE-INTEGRITY (RFC 8489 §14.5) and FINGERPRINT (§14.7). Decides whether they hold; never says why one does
+//! MESSAGE-INTEGRITY (RFC 8489 §14.5), MESSAGE-INTEGRITY-SHA256 (§14.6) and FINGERPRINT (§14.7). Decides whether they hold; never says why one does
 //! not, and never shows a key.
 
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::{HEADER_LEN, Message};
 
 /// Bytes of an HMAC-SHA1.
 pub(super) const HMAC_LEN: usize = 20;
+
+/// Bytes of a whole HMAC-SHA256.
+pub(super) const SHA256_LEN: usize = 32;
 
 /// Bytes that MESSAGE-INTEGRITY takes, header included.
 const INTEGRITY_SIZE: usize = 4 + HMAC_LEN;
@@ -49,6 +53,37 @@ impl Key {
     }
 }
 
+/// A key for MESSAGE-INTEGRITY-SHA256. A type of its own, because ICE, which has a key per session, does not need it.
+#[derive(Clone)]
+pub struct Sha256Key {
+    hmac: Hmac<Sha256>,
+}
+
+impl Sha256Key {
+    /// From a hash of a long-term credential (RFC 8489 §9.2.2).
+    pub fn from_bytes(key: &[u8]) -> Sha256Key {
+        let hmac = <Hmac<Sha256> as KeyInit>::new_from_slice(key);
+        Sha256Key { hmac: hmac.expect("HMAC takes keys of any length (RFC 2104 §2)") }
+    }
+
+    /// The HMAC of a message up to `end`, with the length field as it was when an integrity of `len` bytes was the last
+    /// attribute.
+    pub(super) fn sign(&self, message: &[u8], end: usize, len: usize) -> [u8; SHA256_LEN] {
+        let length = (end + 4 + len - HEADER_LEN) as u16;
+        let mut hmac = self.hmac.clone();
+        hmac.update(&message[..2]);
+        hmac.update(&length.to_be_bytes());
+        hmac.update(&message[4..end]);
+        hmac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for Sha256Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sha256Key(…)")
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(…)")
@@ -84,6 +119,14 @@ impl Message<'_> {
         let received = &self.bytes[at + 4..at + INTEGRITY_SIZE];
         let expected = key.sign(self.bytes, at);
         if expected.ct_eq(received).into() { Ok(()) } else { Err(IntegrityError::Bad) }
+    }
+
+    /// The same for MESSAGE-INTEGRITY-SHA256, which may be cut down to 16 bytes.
+    pub fn verify_sha256(&self, key: &Sha256Key) -> Result<(), IntegrityError> {
+        let (at, len) = self.sha256_at.ok_or(IntegrityError::Missing)?;
+        let received = &self.bytes[at + 4..at + 4 + len];
+        let expected = key.sign(self.bytes, at, len);
+        if expected[..len].ct_eq(received).into() { Ok(()) } else { Err(IntegrityError::Bad) }
     }
 
     /// Compares FINGERPRINT with the bytes in front of it.

@@ -68,6 +68,8 @@ pub struct Message<'a> {
     content_end: usize,
     /// Where MESSAGE-INTEGRITY starts.
     pub(super) integrity_at: Option<usize>,
+    /// Where MESSAGE-INTEGRITY-SHA256 starts, and how long its value is.
+    pub(super) sha256_at: Option<(usize, usize)>,
     /// Where FINGERPRINT starts.
     pub(super) fingerprint_at: Option<usize>,
 }
@@ -83,6 +85,7 @@ impl<'a> Message<'a> {
             method,
             content_end: layout.content_end.unwrap_or(datagram.len()),
             integrity_at: layout.integrity_at,
+            sha256_at: layout.sha256_at,
             fingerprint_at: layout.fingerprint_at,
         })
     }
@@ -180,6 +183,16 @@ impl<'a> Message<'a> {
         }
         let code = ErrorCode(u16::from(hundreds) * 100 + u16::from(rest));
         Some((code, std::str::from_utf8(phrase).unwrap_or_default()))
+    }
+
+    /// Whether there is a MESSAGE-INTEGRITY-SHA256, good or bad.
+    pub fn has_sha256_integrity(&self) -> bool {
+        self.sha256_at.is_some()
+    }
+
+    /// Whether there is a FINGERPRINT, good or bad.
+    pub fn has_fingerprint(&self) -> bool {
+        self.fingerprint_at.is_some()
     }
 
     /// Whether there is a MESSAGE-INTEGRITY, good or bad.
@@ -285,6 +298,7 @@ fn parse_header(datagram: &[u8]) -> Result<(Class, Method), ParseError> {
 struct Layout {
     content_end: Option<usize>,
     integrity_at: Option<usize>,
+    sha256_at: Option<(usize, usize)>,
     fingerprint_at: Option<usize>,
 }
 
@@ -317,7 +331,13 @@ impl Layout {
                     self.integrity_at = Some(at);
                 }
             }
-            AttributeType::MESSAGE_INTEGRITY_SHA256 => {}
+            AttributeType::MESSAGE_INTEGRITY_SHA256 => {
+                // Any other length is no integrity, and what follows is not protected all the same (RFC 8489 §14.6). One
+                // behind MESSAGE-INTEGRITY is the only thing that may stand there.
+                if (16..=32).contains(&len) && len.is_multiple_of(4) {
+                    self.sha256_at.get_or_insert((at, len));
+                }
+            }
             AttributeType::FINGERPRINT => {
                 expect_length(typ, at, len, 4)?;
                 self.fingerprint_at = Some(at);

@@ -19,7 +19,7 @@ pub use binding::{
 pub use builder::{BufferTooSmall, Builder};
 #[doc(hidden)]
 pub use fuzz::fuzz;
-pub use integrity::{Fingerprint, IntegrityError, Key};
+pub use integrity::{Fingerprint, IntegrityError, Key, Sha256Key};
 pub use message::{Class, ErrorCode, MAX_ATTRIBUTES, Message, Method, ParseError};
 
 /// Tells a response which request it answers (RFC 8489 §5).

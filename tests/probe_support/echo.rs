@@ -200,7 +200,7 @@ impl State {
     async fn answer(&self, offer: &str, tell: mpsc::UnboundedSender<Value>, handle: u64) -> (String, String) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let addr = socket.local_addr().unwrap();
-        let mut rtc = xrtc::peer::config().build(Instant::now());
+        let mut rtc = xrtc::peer::settings().build(Instant::now());
         rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
         let answer =
             rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(offer).unwrap()).unwrap().to_sdp_string();
