@@ -159,7 +159,8 @@ impl FromStr for Target {
         if host.is_empty() {
             return Err(EXPECTED.to_owned());
         }
-        if authority.port().is_some() && authority.port_u16().is_none() {
+        let said = &authority.as_str()[authority.host().len()..];
+        if !said.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
             return Err("expected a port from 1 to 65535".to_owned());
         }
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
