@@ -40,13 +40,13 @@ async function runGroup(group) {
   const file = (name) => join(logs, `${slug}-${name}`);
   mkdirSync(logs, { recursive: true });
   const janus = mediaServer(group, join(scratch, `${slug}-janus`), file);
-  const edge = straight ? new Straight() : new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite: group.rewrite, shared: group.shared, whip: group.whip, route: group.route, media: group.pair && pairGroup, six: group.six, pages: pages.edgeUrl });
+  const edge = straight ? new Straight() : new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite: group.rewrite, shared: group.shared, whip: group.whip, route: group.route, media: group.pair && pairGroup, six: group.six, candidate: group.candidate, pages: pages.edgeUrl });
   const pcap = file('edge.pcap');
   const capture = new Program(run, 'edge', ['tcpdump', '-i', 'any', '-s', '256', '-U', '-Z', 'root', '-w', pcap], { log: file('tcpdump.log') });
   const shared = { ...group, run, janus, edge, browsers, pageUrl: pages.url, consoleLog: file('browser.log'), capture: pcap };
   try {
     if (group.six) setClientSix(run, true);
-    await janus.start(group.nat);
+    await janus.start(group.nat, group.general);
     await edge.start();
     for (const spec of group.cases) await runCase(shared, spec);
   } catch (error) {
