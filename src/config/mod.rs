@@ -5,7 +5,7 @@
 
 mod addr;
 mod auth;
-mod blocked_ports;
+pub(crate) mod blocked_ports;
 mod durations;
 mod env;
 mod finding;
