@@ -86,7 +86,7 @@ pub fn run(options: &Options) -> Result<(), DemoError> {
     let mut config = plan.config(backend.api, Some(&certificate))?;
     config.limits.http_connections = MAX_CONNECTIONS;
     // Nobody waits for the end of an echo.
-    config.drain_timeout = Duration::ZERO;
+    config.drain_timeout = Duration::from_millis(1);
     let candidates = resolve::candidates(&config, &System).map_err(DemoError::Host)?;
     let welcome = plan.welcome();
     let started = move || drop(io::stdout().write_all(welcome.as_bytes()));
