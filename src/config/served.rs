@@ -37,12 +37,6 @@ const NOT_YET: &[NotYet] = &[
         says: "TURN is not served yet; this service does not listen",
     },
     NotYet {
-        key: "services.*.proto",
-        protos: &[],
-        when: When::Is("admin"),
-        says: "the admin service is not served yet; this service does not listen",
-    },
-    NotYet {
         key: "services.*.http.routes.*.signalling",
         protos: HTTP,
         when: When::Given,

@@ -27,7 +27,7 @@ use crate::session::client_leg::Moved;
 use crate::session::observe::{Clock, Leg, Milestone};
 use crate::session::registration::{EndReason, Origin, SessionEvent, SessionEventKind, SessionId};
 use crate::session::timers::Wheel;
-pub use counters::{Counters, DropReason};
+pub use counters::{Counters, DropReason, StunKind, Wire, WirePlace};
 pub use sockets::SocketRequest;
 use sockets::{BackendSocket, Purpose};
 use tables::{Here, Owned, SessionKey, Tables, TimerKey};
@@ -162,11 +162,19 @@ impl Forwarder {
     pub fn handle(&mut self, now: Instant, received: Received, bytes: &[u8], reply: &mut [u8]) -> Verdict {
         let kind = classify::classify(bytes);
         let verdict = match (received.via, kind) {
-            (Via::Listener(listener), Kind::Stun) => self.client_stun(now, listener, received, bytes, reply),
+            (Via::Listener(listener), Kind::Stun) => {
+                let verdict = self.client_stun(now, listener, received, bytes, reply);
+                self.counters.stun_arrived(true, bytes, &verdict);
+                verdict
+            }
             (Via::Listener(listener), Kind::Dtls | Kind::Media) => {
                 self.client_media(now, listener, received, kind, bytes)
             }
-            (Via::Backend(socket), Kind::Stun) => self.backend_stun(now, socket, received, bytes),
+            (Via::Backend(socket), Kind::Stun) => {
+                let verdict = self.backend_stun(now, socket, received, bytes);
+                self.counters.stun_arrived(false, bytes, &verdict);
+                verdict
+            }
             (Via::Backend(socket), Kind::Dtls | Kind::Media) => {
                 self.backend_media(now, socket, received, kind, bytes)
             }
@@ -210,6 +218,11 @@ impl Forwarder {
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// For what the shell itself receives and sends.
+    pub fn count_wire(&mut self, place: WirePlace, more: Wire) {
+        self.counters.wire(place, more);
     }
 
     /// For what the shell itself must drop.

@@ -17,6 +17,7 @@ mod headers;
 mod location;
 mod pools;
 mod proxy;
+mod requests;
 mod rest;
 mod routing;
 mod server;
@@ -29,6 +30,8 @@ mod ws_frame;
 mod ws_relay;
 
 pub use forwarded::{Arrival, TlsFacts, client_ip};
+pub use pools::ServerState;
+pub use requests::RequestCounters;
 pub use rest::{CountriesError, Registrar, fuzz as fuzz_registration};
 pub use server::{Phase, serve_connection};
 pub use service::{DialectBuilder, HttpService, ServiceError};

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use super::checks;
 use super::conversation::Conversation;
 use super::files::Files;
-use super::pools::{Belongs, Need, Pools};
+use super::pools::{Belongs, Need, Pools, ServerState};
+use super::requests::RequestCounters;
 use super::rest::{CountriesError, Registrar, Resource, Rest};
 use super::server::Phase;
 use super::upstream::Upstreams;
@@ -38,6 +39,7 @@ pub struct HttpService {
     pub(super) body_limit: usize,
     /// Largest WebSocket message a dialect reads, bytes.
     pub(super) message_limit: usize,
+    pub(super) requests: Arc<RequestCounters>,
     rest: Option<Rest>,
     routes: Vec<ServedRoute>,
     next_connection: AtomicU64,
@@ -108,11 +110,28 @@ impl HttpService {
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,
+            requests: Arc::default(),
             rest: None,
             routes,
             next_connection: AtomicU64::new(1),
             next_exchange: AtomicU64::new(1),
         })
+    }
+
+    /// The same service, which counts its requests there.
+    pub fn counting(self, requests: &Arc<RequestCounters>) -> Self {
+        HttpService { requests: requests.clone(), ..self }
+    }
+
+    /// How every server is that routes of this service go to.
+    pub fn servers_now(&self) -> Vec<ServerState> {
+        let mut states: Vec<_> = self.used_groups().flat_map(|group| self.pools.states(group)).collect();
+        for route in &self.routes {
+            if let RouteUpstream::Server(server) = &route.upstream {
+                states.push(self.upstreams.state(server));
+            }
+        }
+        states
     }
 
     /// The same service, with the REST API where `config` has it.

@@ -42,6 +42,11 @@ pub(super) struct Datagram {
 }
 
 impl Datagram {
+    /// How many packets, and how many bytes in all.
+    pub(super) fn size(self) -> (u64, u64) {
+        (self.len.div_ceil(self.segment.max(1)).max(1) as u64, self.len as u64)
+    }
+
     /// The single datagrams in it, as (offset, length).
     pub(super) fn segments(self) -> impl Iterator<Item = (usize, usize)> {
         let end = self.offset + self.len;
@@ -185,6 +190,8 @@ impl Outgoing {
 /// What came of a flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sent {
+    /// Messages that the kernel was given: runs that leave as one, and single datagrams.
+    pub(super) messages: usize,
     /// Datagrams lost because the send buffer was full.
     pub(super) full: usize,
     /// Datagrams that the kernel refused.
@@ -214,7 +221,7 @@ impl Sender {
     /// Sends `queue` in order by one socket. With `offload`, runs to one destination leave as one GSO send.
     pub(super) fn send(&mut self, fd: RawFd, from: &Receiver, queue: &[Outgoing], offload: bool) -> Sent {
         self.prepare(from, queue, offload);
-        let mut sent = Sent::default();
+        let mut sent = Sent { messages: self.headers.len(), ..Sent::default() };
         let mut done = 0;
         while done < self.headers.len() {
             let rest = &mut self.headers[done..];

@@ -51,7 +51,7 @@ fn bounce(any: &str, sizes: &[usize], offload: bool) {
         .collect();
     assert_eq!(queue.len(), sizes.len());
     let sent = Sender::new().send(target.as_raw_fd(), &receiver, &queue, offload);
-    assert_eq!(sent, Sent::default());
+    assert_eq!(Sent { messages: 0, ..sent }, Sent::default());
     for packet in &packets {
         let mut buf = [0; 65_536];
         let n = sink.recv(&mut buf).expect("forwarded");
@@ -105,7 +105,8 @@ fn the_local_address_of_a_wildcard_socket_is_known_and_can_be_answered_from() {
     assert_eq!(datagram.local, Some(other.ip()));
     let (offset, len) = datagram.segments().next().expect("one");
     let queue = [Outgoing { to: datagram.from, local: datagram.local, offset, len }];
-    assert_eq!(Sender::new().send(server.as_raw_fd(), &receiver, &queue, true), Sent::default());
+    let sent = Sender::new().send(server.as_raw_fd(), &receiver, &queue, true);
+    assert_eq!(Sent { messages: 0, ..sent }, Sent::default());
     let mut buf = [0; 16];
     assert_eq!(client.recv_from(&mut buf).expect("answer").1, other);
 }
@@ -119,7 +120,7 @@ fn a_datagram_that_the_kernel_refuses_costs_only_itself() {
     let queue =
         [(good, 5), (bad, 5), (good, 6)].map(|(to, len)| Outgoing { to, local: None, offset: 0, len });
     let sent = Sender::new().send(a.as_raw_fd(), &receiver, &queue, true);
-    assert_eq!(sent, Sent { refused: 1, ..Sent::default() });
+    assert_eq!(Sent { messages: 0, ..sent }, Sent { refused: 1, ..Sent::default() });
     let mut buf = [0; 16];
     assert_eq!(b.recv(&mut buf).expect("first"), 5);
     assert_eq!(b.recv(&mut buf).expect("third"), 6);

@@ -6,6 +6,7 @@
 //! wrong worker, travel through their inboxes.
 
 mod batch;
+mod metrics;
 mod socket;
 pub mod tcp;
 mod worker;
