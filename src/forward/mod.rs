@@ -30,6 +30,7 @@ use crate::session::timers::Wheel;
 pub use counters::{Counters, DropReason, StunKind, Wire, WirePlace};
 pub use sockets::SocketRequest;
 use sockets::{BackendSocket, Purpose};
+pub use story::story_without_client;
 use tables::{Here, Owned, SessionKey, Tables, TimerKey};
 
 /// One of the worker's sockets.

@@ -7,6 +7,7 @@ use super::tables::{
     AddrKey, BackendEntry, ClientEntry, Here, Known, SessionKey, ThroughKey, TimerKey, backend_username,
     client_username,
 };
+use super::story::story_without_client;
 use super::{Forwarder, Purpose, SocketRequest};
 use crate::session::observe::Milestone;
 use crate::session::registration::{
@@ -168,7 +169,7 @@ impl Forwarder {
         reason: EndReason,
     ) {
         let lasted = now.saturating_duration_since(since);
-        let story = Some(Box::new(self.story_of_registration(since, now, registration)));
+        let story = Some(Box::new(story_without_client(registration, since, now)));
         let kind = SessionEventKind::Ended { reason, traffic: Traffic::default(), lasted, story };
         self.events.push_back(SessionEvent {
             session: registration.session,
