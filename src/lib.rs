@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
+pub mod bench;
 pub mod budget;
 pub mod classify;
 pub mod config;

@@ -31,6 +31,8 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration and print what would listen and where it would forward
     Check(ConfigFile),
+    /// Measure what forwarding costs on this machine
+    Bench(xrtc::bench::Bench),
 }
 
 #[derive(Args)]
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::Check(file)) => check(&file.config),
+        Some(Command::Bench(bench)) => xrtc::bench::run(&bench).map_err(anyhow::Error::new),
         Some(Command::Run(file)) => run(&file.config),
         None => run(&cli.file.config),
     };
