@@ -87,7 +87,9 @@ mod tests {
         let shown = |value: &str| admit(Some(&token), &headers(&[("authorization", value)]));
         assert_eq!(shown("Bearer sixteen-characters"), Ok(()));
         assert_eq!(shown("bearer  sixteen-characters "), Ok(()));
-        for wrong in ["Bearer sixteen-character", "Bearer sixteen-characters1", "Bearer Sixteen-characters", "Bearer "] {
+        for wrong in
+            ["Bearer sixteen-character", "Bearer sixteen-characters1", "Bearer Sixteen-characters", "Bearer "]
+        {
             assert!(matches!(shown(wrong), Err(Refusal::WrongToken | Refusal::NoToken)), "{wrong:?}");
         }
         for wrong in ["sixteen-characters", "Basic sixteen-characters", "", "Bear"] {
@@ -98,16 +100,23 @@ mod tests {
 
     #[test]
     fn without_a_token_a_page_of_somebody_else_gets_nothing() {
-        for host in ["localhost", "localhost:9090", "127.0.0.1:9090", "[::1]:9090", "LOCALHOST:1", "127.0.0.9"] {
+        for host in
+            ["localhost", "localhost:9090", "127.0.0.1:9090", "[::1]:9090", "LOCALHOST:1", "127.0.0.9"]
+        {
             assert_eq!(admit(None, &headers(&[("host", host)])), Ok(()), "{host}");
         }
-        for host in ["", "rebound.example:9090", "127.0.0.1.example", "[::2]:9090", "localhost.example", "10.0.0.1"] {
+        for host in
+            ["", "rebound.example:9090", "127.0.0.1.example", "[::2]:9090", "localhost.example", "10.0.0.1"]
+        {
             assert_eq!(admit(None, &headers(&[("host", host)])), Err(Refusal::ForeignHost), "{host}");
         }
         assert_eq!(admit(None, &HeaderMap::new()), Err(Refusal::ForeignHost));
-        for (site, expected) in
-            [("same-origin", Ok(())), ("none", Ok(())), ("cross-site", Err(Refusal::CrossSite)), ("same-site", Err(Refusal::CrossSite))]
-        {
+        for (site, expected) in [
+            ("same-origin", Ok(())),
+            ("none", Ok(())),
+            ("cross-site", Err(Refusal::CrossSite)),
+            ("same-site", Err(Refusal::CrossSite)),
+        ] {
             assert_eq!(admit(None, &headers(&[("host", "localhost"), ("sec-fetch-site", site)])), expected);
         }
     }

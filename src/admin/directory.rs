@@ -167,9 +167,9 @@ impl MetricSource for Directory {
     fn families(&self) -> Vec<Family> {
         let inner = self.lock();
         let single = |name, help, count: u64| Family::single(name, help, Kind::Counter, count as f64);
-        let ends = EndReason::ALL.iter().map(|reason| {
-            Sample::new([("reason", reason.label())], inner.ends[*reason as usize] as f64)
-        });
+        let ends = EndReason::ALL
+            .iter()
+            .map(|reason| Sample::new([("reason", reason.label())], inner.ends[*reason as usize] as f64));
         vec![
             single("xrtc_sessions_registered_total", "Sessions that signalling registered.", inner.next - 1),
             single("xrtc_sessions_connected_total", "Sessions whose both legs came up.", inner.connected),
@@ -179,12 +179,7 @@ impl MetricSource for Directory {
                 "Times that media to a client moved to another address of it.",
                 inner.migrated,
             ),
-            Family::of(
-                "xrtc_sessions_ended_total",
-                "Sessions that ended, by reason.",
-                Kind::Counter,
-                ends,
-            ),
+            Family::of("xrtc_sessions_ended_total", "Sessions that ended, by reason.", Kind::Counter, ends),
             inner.connect_seconds.family(
                 "xrtc_session_connect_seconds",
                 "Time from the registration of a session until both its legs were up.",

@@ -36,7 +36,8 @@ fn policy() -> HeaderValue {
 }
 
 fn hash_of(open: &str, close: &str) -> String {
-    let inside = PAGE.split_once(open).and_then(|(_, rest)| rest.split_once(close)).map_or("", |(inside, _)| inside);
+    let inside =
+        PAGE.split_once(open).and_then(|(_, rest)| rest.split_once(close)).map_or("", |(inside, _)| inside);
     STANDARD.encode(Sha256::digest(inside.as_bytes()))
 }
 

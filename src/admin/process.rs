@@ -50,7 +50,8 @@ impl MetricSource for ProcessMetrics {
         ];
         let gauge = |name, help, value: f64| Family::single(name, help, Kind::Gauge, value);
         families.extend(
-            resident_bytes().map(|value| gauge("xrtc_memory_bytes", "Resident memory of the process.", value)),
+            resident_bytes()
+                .map(|value| gauge("xrtc_memory_bytes", "Resident memory of the process.", value)),
         );
         families.extend(
             open_files().map(|value| gauge("xrtc_open_fds", "Open file descriptors of the process.", value)),

@@ -107,7 +107,9 @@ async fn sessions(
 ) -> Result<Response, Problem> {
     let Query(wanted) = wanted.map_err(|error| Problem(StatusCode::BAD_REQUEST, error.body_text()))?;
     match wanted.state.as_deref() {
-        None | Some("running") => Ok(Json(admin.running_page(wanted.from, wanted.limit).await).into_response()),
+        None | Some("running") => {
+            Ok(Json(admin.running_page(wanted.from, wanted.limit).await).into_response())
+        }
         Some("ended") => Ok(Json(admin.ended_page(wanted.from, wanted.limit)).into_response()),
         Some(_) => Err(Problem(StatusCode::BAD_REQUEST, "state: expected running or ended".into())),
     }
@@ -182,11 +184,14 @@ async fn capture(
         None | Some("both") => None,
         Some("client") => Some(Leg::Client),
         Some("backend") => Some(Leg::Backend),
-        Some(_) => return Err(Problem(StatusCode::BAD_REQUEST, "leg: expected client, backend or both".into())),
+        Some(_) => {
+            return Err(Problem(StatusCode::BAD_REQUEST, "leg: expected client, backend or both".into()));
+        }
     };
     let id = session_id(&id)?;
     let running = admin.0.directory.running(id).ok_or_else(unknown)?;
-    let no_client = || Problem(StatusCode::CONFLICT, "the session has no client yet, so there are no packets".into());
+    let no_client =
+        || Problem(StatusCode::CONFLICT, "the session has no client yet, so there are no packets".into());
     let worker = running.owner.get().ok_or_else(no_client)?;
     let (packets, captured) = mpsc::channel(QUEUE);
     let tap = tap(packets, leg, bounds.snap.unwrap_or(usize::MAX));
@@ -247,5 +252,8 @@ fn session_id(text: &str) -> Result<SessionId, Problem> {
 }
 
 fn unknown() -> Problem {
-    Problem(StatusCode::NOT_FOUND, "no such session runs, and none of the latest that ended is this one".into())
+    Problem(
+        StatusCode::NOT_FOUND,
+        "no such session runs, and none of the latest that ended is this one".into(),
+    )
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tracing::trace;
 
 use super::router;
@@ -32,7 +33,7 @@ where
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        _ = stopping.wait_for(|stopping| *stopping) => {
+        () = stopped(&mut stopping) => {
             connection.as_mut().graceful_shutdown();
             tokio::time::timeout(STOP_TIMEOUT, connection).await.unwrap_or(Ok(()))
         }
@@ -40,4 +41,9 @@ where
     if let Err(error) = ended {
         trace!(%error, "admin connection ended");
     }
+}
+
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // What it hands back must not be kept over a wait. An error: nobody is left to say so.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

@@ -30,7 +30,10 @@ impl Admin {
     /// Ended sessions, the latest first.
     pub(super) fn ended_page(&self, skip: Option<u64>, limit: Option<usize>) -> Value {
         let page = self.0.directory.ended_page(skip.unwrap_or(0), bounded(limit));
-        self.listing(page.entries.iter().map(|ended| render::row(&self.told_of_ended(ended))).collect(), page.next)
+        self.listing(
+            page.entries.iter().map(|ended| render::row(&self.told_of_ended(ended))).collect(),
+            page.next,
+        )
     }
 
     /// One session, running or not.
@@ -70,7 +73,10 @@ impl Admin {
         let deadline = Instant::now() + PATIENCE;
         let mut stories = HashMap::new();
         for (worker, ids) in by_worker {
-            let answer = timeout(deadline.saturating_duration_since(Instant::now()), self.0.packets.stories(worker, ids));
+            let answer = timeout(
+                deadline.saturating_duration_since(Instant::now()),
+                self.0.packets.stories(worker, ids),
+            );
             if let Ok(Some(answer)) = answer.await {
                 stories.extend(answer.into_iter().map(|story| (story.session, story)));
             }

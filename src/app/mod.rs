@@ -1,11 +1,12 @@
 //! Builds every part from the configuration, connects them, and ends them in order. The one place that knows all parts.
 
+mod admin;
 mod journal;
 mod shutdown;
 mod tcp;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -14,10 +15,11 @@ use tracing::info;
 use crate::config::report::Report;
 use crate::config::resolve::Candidate;
 use crate::config::{Config, ServiceKind};
-use crate::http::{CountriesError, Phase, ServiceError};
+use crate::http::{CountriesError, HttpService, Phase, ServiceError};
 use crate::listener::{ListenError, PacketSide};
 use crate::session::registration::SessionSink;
 use crate::telemetry;
+use admin::Desk;
 use journal::Journal;
 
 /// Why the edge did not start. Every variant names the service or setting at fault.
@@ -85,11 +87,20 @@ async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartErr
         events,
     )?;
     let (phase, watch_phase) = watch::channel(Phase::Serving);
-    let sink: Arc<dyn SessionSink> = Arc::new(journal::AnnouncingSink::new(packets.clone()));
+    let web: Arc<OnceLock<Vec<Arc<HttpService>>>> = Arc::default();
+    let sites = web.clone();
+    let desk = Desk::new(&packets, move || {
+        sites.get().into_iter().flatten().flat_map(|site| site.servers_now()).collect()
+    });
+    let sink: Arc<dyn SessionSink> =
+        Arc::new(journal::AnnouncingSink::new(packets.clone(), desk.directory.clone()));
     let mut tasks = JoinSet::new();
-    let to = tcp::Ports { config, candidates, sink: &sink, packets: &packets, phase: &watch_phase };
+    let to =
+        tcp::Ports { config, candidates, sink: &sink, packets: &packets, phase: &watch_phase, desk: &desk };
     let started = to.start(ports, &mut tasks)?;
-    let journal = Journal::new(journal_queue, packets.clone(), started.web);
+    let _ = web.set(started.web.clone());
+    let samples = tokio::spawn(desk.clone().sample());
+    let journal = Journal::new(journal_queue, packets.clone(), started.web, desk.directory.clone());
     let journal = tokio::spawn(journal.keep());
     announce(config, candidates);
 
@@ -97,6 +108,7 @@ async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartErr
     shutdown::Shutdown { signals, tls: started.tls, phase, packets: packets.clone(), drain_timeout }
         .run()
         .await;
+    samples.abort();
     while tasks.join_next().await.is_some() {}
     // Joining threads blocks, for the milliseconds that they take to end their sessions.
     let stopped = packets.clone();

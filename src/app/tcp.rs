@@ -11,9 +11,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::StartError;
+use super::admin::Desk;
 use crate::config::resolve::{self, Candidate};
 use crate::config::{Config, Service, ServiceKind};
-use crate::http::{Arrival, HttpService, Phase, Registrar, TlsFacts, serve_connection};
+use crate::http::{Arrival, HttpService, Phase, Registrar, RequestCounters, TlsFacts, serve_connection};
 use crate::listener::PacketSide;
 use crate::listener::tcp::{Arrived, ByteStream, Front, StreamCounters, Tls, Web};
 use crate::session::registration::SessionSink;
@@ -43,6 +44,7 @@ pub(super) async fn bind(config: &Config) -> Result<Vec<Port<'_>>, StartError> {
             ServiceKind::Http(_)
                 | ServiceKind::Tcp { http: Some(_), .. }
                 | ServiceKind::Tcp { ice: Some(_), .. }
+                | ServiceKind::Admin(_)
         );
         if !serves {
             continue;
@@ -67,6 +69,7 @@ pub(super) struct Ports<'c> {
     pub(super) sink: &'c Arc<dyn SessionSink>,
     pub(super) packets: &'c PacketSide,
     pub(super) phase: &'c watch::Receiver<Phase>,
+    pub(super) desk: &'c Desk,
 }
 
 /// What runs.
@@ -86,12 +89,15 @@ impl Ports<'_> {
         let limits = &self.config.limits;
         let registrar = Arc::new(Registrar::new(limits, &resolve::lines(self.candidates), self.sink));
         let mut started = Started::default();
+        let requests = Arc::new(RequestCounters::default());
+        self.desk.sources.add(requests.clone());
+        self.desk.sources.add(started.counters.clone());
         let mut doors = 0;
         for port in ports {
             let web = port
                 .service
                 .http()
-                .map(|http| self.web(port.service, http, &registrar, tasks))
+                .map(|http| self.web(port.service, http, &registrar, &requests, tasks))
                 .transpose()?;
             let tls = port.service.tls.clone().map(|files| Tls::new(port.service.name.clone(), files));
             let tls = tls.transpose().map_err(StartError::Tls)?.map(Arc::new);
@@ -102,18 +108,29 @@ impl Ports<'_> {
             started.web.extend(web.clone());
             started.tls.extend(tls.clone());
             let phase = self.phase.clone();
+            let admin = match &port.service.kind {
+                ServiceKind::Admin(admin) => {
+                    Some(self.desk.open(admin, self.candidates, self.phase.clone(), stopping.clone()))
+                }
+                _ => None,
+            };
+            // Whoever drains the edge wants to look on.
+            let (last, permits) = match &admin {
+                Some(_) => (Phase::Stopping, self.desk.permits.clone()),
+                None => (Phase::Draining, permits.clone()),
+            };
             let front = Front {
-                web: web.map(|service| Arc::new(Website { service, phase }) as Arc<dyn Web>),
+                web: admin.or(web.map(|service| Arc::new(Website { service, phase }) as Arc<dyn Web>)),
                 door,
                 tls,
                 proxies: port.service.proxies.clone(),
-                permits: permits.clone(),
+                permits,
                 counters: started.counters.clone(),
                 stopping: stopping.clone(),
             };
             let mut draining = self.phase.clone();
             tasks.spawn(front.run(port.listener, async move {
-                let _ = draining.wait_for(|phase| *phase >= Phase::Draining).await;
+                let _ = draining.wait_for(|phase| *phase >= last).await;
             }));
         }
         follow_certificates(&started.tls, self.phase.clone(), tasks);
@@ -125,6 +142,7 @@ impl Ports<'_> {
         service: &Service,
         http: &crate::config::Http,
         registrar: &Arc<Registrar>,
+        requests: &Arc<RequestCounters>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Arc<HttpService>, StartError> {
         let Config { upstreams, limits, .. } = self.config;
@@ -132,7 +150,8 @@ impl Ports<'_> {
         let built = HttpService::new(http, upstreams, limits, &candidates, self.sink)
             .map_err(|source| StartError::Service { service: service.name.clone(), source })?
             .with_rest(http, registrar)
-            .map_err(|source| StartError::Countries { service: service.name.clone(), source })?;
+            .map_err(|source| StartError::Countries { service: service.name.clone(), source })?
+            .counting(requests);
         let built = Arc::new(built);
         let (swept, phase) = (built.clone(), self.phase.clone());
         tasks.spawn(async move { swept.sweep(phase).await });

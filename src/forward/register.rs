@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::story::story_without_client;
 use super::tables::{
     AddrKey, BackendEntry, ClientEntry, Here, Known, SessionKey, ThroughKey, TimerKey, backend_username,
     client_username,
 };
-use super::story::story_without_client;
 use super::{Forwarder, Purpose, SocketRequest};
 use crate::session::observe::Milestone;
 use crate::session::registration::{
