@@ -15,6 +15,7 @@ pub mod bench;
 pub mod budget;
 pub mod classify;
 pub mod config;
+pub mod demo;
 pub mod dialect;
 pub mod forward;
 pub mod http;

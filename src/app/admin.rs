@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::admin::{
     Admin, Answer, Directory, Live, Packets, ProcessMetrics, Readiness, Setup, UpstreamServer, Upstreams,
     sample_forever, serve_connection,
 };
-use crate::config::resolve::Candidate;
+use crate::config::Limits;
+use crate::dialect::EdgeCandidates;
 use crate::forward::Counters;
-use crate::http::{Phase, ServerState};
+use crate::http::{Phase, RequestCounters, ServerState};
 use crate::listener::PacketSide;
-use crate::listener::tcp::{Arrived, ByteStream, Web};
+use crate::listener::tcp::{Arrived, ByteStream, Connections, Web};
 use crate::session::observe::Tap;
 use crate::session::registration::{Command, EndReason, SessionId, SessionSink};
 use crate::session::story::Story;
@@ -29,7 +30,10 @@ pub(super) struct Desk {
     pub(super) directory: Arc<Directory>,
     /// Every part that has something to tell at a scrape is registered here.
     pub(super) sources: Arc<Sources>,
-    pub(super) permits: Arc<Semaphore>,
+    /// Operators' own connections.
+    pub(super) connections: Arc<Connections>,
+    /// HTTP requests of all services.
+    pub(super) requests: Arc<RequestCounters>,
     live: Arc<Live>,
     packets: Arc<dyn Packets>,
     upstreams: Arc<Upstreams>,
@@ -39,19 +43,25 @@ impl Desk {
     /// `servers` tells how upstreams are now.
     pub(super) fn new(
         packets: &PacketSide,
+        limits: &Limits,
         servers: impl Fn() -> Vec<ServerState> + Send + Sync + 'static,
     ) -> Self {
         let upstreams: Arc<Upstreams> = Arc::new(move || merged(servers()));
         let desk = Desk {
             directory: Arc::default(),
             sources: Arc::default(),
-            permits: Arc::new(Semaphore::new(CONNECTIONS)),
+            connections: Connections::new(&Limits {
+                http_connections: CONNECTIONS,
+                connections_per_source: CONNECTIONS,
+                ..limits.clone()
+            }),
+            requests: Arc::default(),
             live: Arc::default(),
             packets: Arc::new(Asked(packets.clone())),
             upstreams,
         };
-        desk.sources.add(Arc::new(packets.clone()));
         desk.sources.add(desk.directory.clone());
+        desk.sources.add(desk.requests.clone());
         desk.sources.add(Arc::new(ProcessMetrics::new()));
         desk.sources.add(Arc::new(UpstreamMetrics(desk.upstreams.clone())));
         desk
@@ -66,7 +76,7 @@ impl Desk {
     pub(super) fn open(
         &self,
         admin: &crate::config::Admin,
-        candidates: &[Candidate],
+        candidates: &EdgeCandidates,
         phase: watch::Receiver<Phase>,
         stopping: watch::Receiver<bool>,
     ) -> Arc<dyn Web> {
@@ -94,9 +104,16 @@ fn obstacles(phase: Phase) -> Vec<String> {
     }
 }
 
-fn published(candidates: &[Candidate]) -> String {
-    let name = |it: &Candidate| format!("{} {}", if it.tcp { "TCP" } else { "UDP" }, it.addr);
-    let names: Vec<_> = candidates.iter().map(name).collect();
+/// Transport, address and port of each candidate line.
+fn published(candidates: &EdgeCandidates) -> String {
+    let name = |line: &str| {
+        let mut words = line.split(' ').skip(2);
+        let transport = words.next()?.to_uppercase();
+        let (ip, port) = (words.nth(1)?, words.next()?);
+        let ip = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+        Some(format!("{transport} {ip}:{port}"))
+    };
+    let names: Vec<_> = candidates.iter().filter_map(|line| name(line)).collect();
     if names.is_empty() { "the edge's address".to_owned() } else { names.join(", ") }
 }
 
@@ -176,5 +193,12 @@ struct AdminSite(Arc<Admin>);
 impl Web for AdminSite {
     fn serve(&self, stream: Box<dyn ByteStream>, _: Arrived) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(serve_connection(stream, self.0.clone()))
+    }
+}
+
+impl super::edge::World {
+    /// The admin service of one port.
+    pub(super) fn admin(&self, admin: &crate::config::Admin, candidates: &EdgeCandidates) -> Arc<dyn Web> {
+        self.desk.open(admin, candidates, self.phase.subscribe(), self.stopping.clone())
     }
 }

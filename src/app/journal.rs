@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{debug, info};
 
+use super::sites::Sites;
 use crate::admin::Directory;
 use crate::forward::{Counters, DropReason};
-use crate::http::HttpService;
 use crate::listener::PacketSide;
 use crate::listener::tcp::{StreamCounters, StreamVerdict};
 use crate::session::registration::{Command, SessionEvent, SessionEventKind, SessionSink};
@@ -51,7 +51,7 @@ impl SessionSink for AnnouncingSink {
 pub(super) struct Journal {
     events: UnboundedReceiver<SessionEvent>,
     packets: PacketSide,
-    services: Vec<Arc<HttpService>>,
+    sites: Arc<Sites>,
     directory: Arc<Directory>,
 }
 
@@ -59,10 +59,10 @@ impl Journal {
     pub(super) fn new(
         events: UnboundedReceiver<SessionEvent>,
         packets: PacketSide,
-        services: Vec<Arc<HttpService>>,
+        sites: Arc<Sites>,
         directory: Arc<Directory>,
     ) -> Self {
-        Journal { events, packets, services, directory }
+        Journal { events, packets, sites, directory }
     }
 
     pub(super) async fn keep(mut self) {
@@ -72,9 +72,7 @@ impl Journal {
             if let SessionEventKind::Ended { reason, .. } = event.kind {
                 // The worker that had the session has forgotten it; the others still know its registration.
                 self.packets.send(Command::End(event.session, reason));
-                for service in &self.services {
-                    service.session_ended(event.session, reason);
-                }
+                self.sites.session_ended(event.session, reason);
             }
         }
     }

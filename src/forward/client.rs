@@ -95,11 +95,15 @@ impl Forwarder {
             return Verdict::Drop(DropReason::MissingUsername);
         };
         let Some(registration) = self.tables.registrations_by_username.get(username) else {
-            return Verdict::Drop(DropReason::UnknownUsername);
+            return Verdict::Drop(self.unknown_username(now, at.remote.ip()));
         };
         let registration = registration.clone();
+        if !self.may_be_valid(now, at, registration.session) {
+            return Verdict::Drop(DropReason::CheckOverBudget);
+        }
         let here = self.tables.known.get(&registration.session).and_then(|known| known.here);
         if let Err(error) = self.verify_check(here, &registration, message) {
+            self.check_failed(now, at.remote.ip(), registration.session);
             self.note_forged(now, &registration);
             return Verdict::Drop(error.into());
         }

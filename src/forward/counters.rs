@@ -35,6 +35,10 @@ drop_reasons! {
     MissingUsername = "missing_username",
     /// USERNAME belongs to no session.
     UnknownUsername = "unknown_username",
+    /// The same, of a source that has sent more such checks than its budget allows (`limits.stun_rate`).
+    SourceOverBudget = "source_over_budget",
+    /// Source and session have both used up their budgets for failed checks: not looked at.
+    CheckOverBudget = "check_over_budget",
     /// A check without MESSAGE-INTEGRITY.
     MissingIntegrity = "missing_integrity",
     /// MESSAGE-INTEGRITY does not fit.

@@ -15,6 +15,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod through;
+mod unproven;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -120,6 +121,7 @@ pub struct Forwarder {
     /// By index; a gap is filled again.
     backend_sockets: Vec<Option<BackendSocket>>,
     max_sessions: usize,
+    unproven: Option<unproven::Unproven>,
     random: Random,
     /// RFC 8445 §7.1.3; the edge is always controlled on the client leg.
     tie_breaker: u64,
@@ -144,6 +146,7 @@ impl Forwarder {
             listeners: setup.listeners,
             backend_sockets: Vec::new(),
             max_sessions: setup.max_sessions,
+            unproven: None,
             random: setup.random,
             tie_breaker: u64::from_be_bytes(tie_breaker),
             tables: Tables::default(),
@@ -229,6 +232,17 @@ impl Forwarder {
     /// For what the shell itself must drop.
     pub fn count_drop(&mut self, reason: DropReason) {
         self.counters.dropped(reason);
+    }
+
+    /// A listener came, with the next index.
+    pub fn add_listener(&mut self, addr: SocketAddr) {
+        self.listeners.push(addr);
+    }
+
+    /// How many addresses of clients are known at a listener, those of other workers' sessions included. Looks at all of
+    /// them: for a listener that is about to go, every few seconds.
+    pub fn clients_at(&self, listener: u16) -> usize {
+        self.tables.clients_at(listener)
     }
 
     /// Sessions that this worker serves.

@@ -9,6 +9,7 @@ use super::tables::{
     client_username,
 };
 use super::{Forwarder, Purpose, SocketRequest};
+use crate::budget::Spent;
 use crate::session::observe::Milestone;
 use crate::session::registration::{
     BackendCandidate, CandidateTransport, Command, EndReason, Mode, Registration, SessionEvent,
@@ -56,6 +57,7 @@ impl Forwarder {
             registrations: Vec::new(),
             since: now,
             here: None,
+            failed: Spent::default(),
             elsewhere: Vec::new(),
         });
         let same = entry.registrations.iter().position(|known| known.generation == registration.generation);

@@ -6,6 +6,7 @@
 //! wrong worker, travel through their inboxes.
 
 mod batch;
+mod listeners;
 mod metrics;
 mod socket;
 pub mod tcp;
@@ -23,9 +24,11 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::error;
 
-use crate::config::Media;
+use crate::config::{Limits, Media};
 use crate::forward::{Counters, Forwarder};
 use crate::session::registration::{Command, SessionEvent, SessionSink};
+pub use listeners::{Bound, ListenerIndex};
+use listeners::{Slot, tell};
 use tcp::{FromStream, StreamDoor};
 use worker::{HandedOver, Worker};
 
@@ -54,6 +57,18 @@ pub enum ListenError {
 /// What goes to a worker besides packets.
 enum ToWorker {
     Command(Command),
+    /// A listener came, with the next index. One for streams has no socket here.
+    Listen(SocketAddr, Option<socket::Socket>),
+    /// How many addresses of clients are known at a listener?
+    CountClients(u16, mpsc::Sender<usize>),
+    /// Are you there?
+    Ping(mpsc::Sender<()>),
+    /// Close a listener that nobody uses.
+    CloseListener(u16),
+    /// Other limits hold from now on.
+    Limits(Arc<Limits>),
+    /// Sockets that are opened from now on.
+    Media(Media),
     /// Somebody wants to know something.
     Ask(Question),
     /// End every session, then stop.
@@ -84,7 +99,8 @@ struct Published {
 #[derive(Clone)]
 pub struct PacketSide {
     inboxes: Arc<[Inbox]>,
-    addresses: Arc<[SocketAddr]>,
+    /// By index of the listener, those that are gone included.
+    slots: Arc<Mutex<Vec<Slot>>>,
     udp_listeners: usize,
     next_worker: Arc<AtomicU32>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
@@ -102,21 +118,6 @@ impl PacketSide {
         events: UnboundedSender<SessionEvent>,
     ) -> Result<PacketSide, ListenError> {
         let workers = media.workers.max(1);
-        let mut sockets: Vec<Vec<socket::Socket>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        for addr in listeners {
-            // With port 0 the kernel chooses once, for all workers.
-            let mut chosen = *addr;
-            let failed = |source| ListenError::Bind { addr: *addr, source };
-            socket::Socket::is_free(chosen).map_err(failed)?;
-            for of_worker in &mut sockets {
-                let bound = socket::Socket::listen(chosen, media).map_err(failed)?;
-                chosen = bound.local_addr()?;
-                of_worker.push(bound);
-            }
-            addresses.push(chosen);
-        }
-        addresses.extend_from_slice(stream_listeners);
         let runtime = tokio::runtime::Handle::try_current().ok();
         let mut inboxes = Vec::new();
         let mut receivers = Vec::new();
@@ -131,9 +132,7 @@ impl PacketSide {
         }
         let inboxes: Arc<[Inbox]> = inboxes.into();
         let mut threads = Vec::new();
-        for (number, (sockets, (poll, commands, packets, streams))) in
-            sockets.into_iter().zip(receivers).enumerate()
-        {
+        for (number, (poll, commands, packets, streams)) in receivers.into_iter().enumerate() {
             let setup = worker::Setup {
                 number: number as u32,
                 poll,
@@ -142,21 +141,41 @@ impl PacketSide {
                 streams,
                 runtime: runtime.clone(),
                 inboxes: inboxes.clone(),
-                listeners: sockets,
-                addresses: addresses.clone(),
                 media: media.clone(),
                 max_sessions,
                 events: events.clone(),
             };
             threads.push(spawn(number, Worker::new(setup)?)?);
         }
-        Ok(PacketSide {
+        let side = PacketSide {
             inboxes,
-            addresses: addresses.into(),
+            slots: Arc::default(),
             udp_listeners: listeners.len(),
             next_worker: Arc::default(),
             threads: Arc::new(Mutex::new(threads)),
-        })
+        };
+        match side.open(listeners, stream_listeners, media) {
+            Ok(()) => Ok(side),
+            Err(error) => {
+                side.stop();
+                Err(error)
+            }
+        }
+    }
+
+    fn open(
+        &self,
+        listeners: &[SocketAddr],
+        stream_listeners: &[SocketAddr],
+        media: &Media,
+    ) -> Result<(), ListenError> {
+        for addr in listeners {
+            self.listen(self.bind(*addr, media)?);
+        }
+        for addr in stream_listeners {
+            self.add_stream_door(*addr);
+        }
+        Ok(())
     }
 
     /// Where the connections of the stream listener with this index meet the workers.
@@ -168,9 +187,9 @@ impl PacketSide {
         }
     }
 
-    /// Where the listeners listen, in the order they were given, those for streams last.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Where the listeners listen, in the order in which they came; those that are gone too.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.slots().iter().map(|slot| slot.addr).collect()
     }
 
     /// Sessions with a client.
@@ -228,9 +247,7 @@ impl PacketSide {
 
     fn tell(&self, message: impl Fn() -> ToWorker) {
         for inbox in self.inboxes.iter() {
-            // Fails only for a worker that has stopped, which needs no commands.
-            let _ = inbox.commands.send(message());
-            let _ = inbox.waker.wake();
+            tell(inbox, message());
         }
     }
 }
