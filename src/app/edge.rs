@@ -27,6 +27,7 @@ use crate::http::{Budgets, Phase, Registrar};
 use crate::listener::tcp::{Connections, StreamCounters, Tls};
 use crate::listener::{Bound, ListenerIndex, PacketSide};
 use crate::session::registration::{SessionEvent, SessionSink};
+use crate::signalling::Rooms;
 
 /// How often certificates are looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -47,6 +48,7 @@ pub(super) struct World {
     pub(super) registrar: Arc<Registrar>,
     pub(super) sites: Arc<Sites>,
     pub(super) desk: Desk,
+    pub(super) rooms: Rooms,
 }
 
 /// The edge as it runs.
@@ -128,6 +130,7 @@ impl Edge {
             counters: Arc::default(),
             sites,
             desk,
+            rooms: Rooms::default(),
             packets,
             sink,
             phase,

@@ -29,6 +29,9 @@ use journal::Journal;
 use reload::Reloads;
 use shutdown::Signals;
 
+/// How long the end waits for those who want to know that rooms are empty now.
+const NOTICES_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Why the edge did not start. Every variant names the service or setting at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -107,6 +110,9 @@ async fn serve(config: &Config, candidates: &[Candidate], tell: impl FnOnce()) -
     let samples = tokio::spawn(desk.clone().sample());
     let journal = Journal::new(journal_queue, packets.clone(), sites.clone(), desk.directory.clone());
     let journal = tokio::spawn(journal.keep());
+    // It ends with the runtime.
+    let rooms = edge.world.rooms.clone();
+    tokio::spawn(async move { rooms.run().await });
     announce(config, candidates);
     tell();
 
@@ -114,7 +120,8 @@ async fn serve(config: &Config, candidates: &[Candidate], tell: impl FnOnce()) -
     shutdown::drain(&edge, &mut signals).await;
     samples.abort();
     while edge.tasks.join_next().await.is_some() {}
-    let World { packets, counters, .. } = edge.world;
+    let World { packets, counters, rooms, .. } = edge.world;
+    rooms.settle(NOTICES_PATIENCE).await;
     // Joining threads blocks, for the milliseconds that they take to end their sessions.
     let stopped = packets.clone();
     let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;

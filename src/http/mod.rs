@@ -21,6 +21,7 @@ mod pools;
 mod proxy;
 mod requests;
 mod rest;
+mod rooms;
 mod routing;
 mod server;
 mod service;
@@ -28,7 +29,6 @@ mod session_urls;
 mod upstream;
 mod upstream_tls;
 mod websocket;
-mod ws_frame;
 mod ws_relay;
 
 pub use budgets::Budgets;

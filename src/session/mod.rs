@@ -7,6 +7,7 @@
 pub mod backend_leg;
 pub mod client_leg;
 pub mod diagnosis;
+pub mod meter;
 pub mod observe;
 pub mod registration;
 pub mod story;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use crate::stun;
 use backend_leg::{BackendLeg, BackendPath};
 use client_leg::{ClientAddr, ClientLeg, DueProbe, Moved};
+use meter::Meter;
 use observe::{Observed, Tick};
 use registration::{
     BackendCandidate, CandidateTransport, EndReason, Origin, Registration, SessionId, Traffic,
@@ -125,6 +127,8 @@ pub struct Session {
     pub next: Option<Generation>,
     /// What was forwarded.
     pub traffic: Traffic,
+    /// What its client sent lately.
+    pub meter: Meter,
     /// When it was registered.
     pub registered: Instant,
     /// When the timer wheel wakes this session.
@@ -158,6 +162,7 @@ impl Session {
             origin: registration.origin.clone(),
             client: ClientLeg::default(),
             traffic: Traffic::default(),
+            meter: Meter::default(),
             current: Generation::new(now, registration),
             next: None,
             registered,
