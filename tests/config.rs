@@ -90,7 +90,7 @@ fn the_registration_service_s_sample_loads_unchanged_and_all_of_it_is_served() {
 
 #[test]
 fn every_key_is_read() {
-    let env = |name: &str| (name == "XRTC_ADMIN_TOKEN").then(|| "t0ken".to_owned());
+    let env = |name: &str| (name == "XRTC_ADMIN_TOKEN").then(|| "a-t0ken-of-this-test".to_owned());
     let surroundings = Surroundings { env: &env, readable: &|_| true, cores: 7 };
     let text = vector("every_key.yml");
     let loaded =

@@ -56,7 +56,7 @@ mod tests {
         }
         for addr in [":9090", "192.0.2.1:9090", "[::]:9090"] {
             let error = load(addr, "").unwrap_err();
-            assert!(error.contains(":4:11: error: services.a.net.addr: expected a loopback"), "{error}");
+            assert!(error.contains(":4:17: error: services.a.net.addr: expected a loopback"), "{error}");
             assert!(load(addr, "    admin: {token: \"\"}\n").is_err(), "{addr}");
         }
     }
