@@ -22,6 +22,7 @@ pub mod http;
 mod json_edit;
 pub mod listener;
 pub mod peer;
+pub mod probe;
 pub mod route;
 pub mod sdp;
 pub mod session;

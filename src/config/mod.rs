@@ -6,7 +6,7 @@
 mod addr;
 mod admin;
 mod auth;
-mod blocked_ports;
+pub(crate) mod blocked_ports;
 mod durations;
 mod env;
 mod finding;
