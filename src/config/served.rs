@@ -32,12 +32,6 @@ const NOT_YET: &[NotYet] = &[
         when: When::Is("turn"),
         says: "TURN is not served yet; this service does not listen",
     },
-    NotYet {
-        key: "services.*.proto",
-        protos: &[],
-        when: When::Is("admin"),
-        says: "the admin service is not served yet; this service does not listen",
-    },
 ];
 
 /// One notice for every use of something that is not served yet, in file order.
