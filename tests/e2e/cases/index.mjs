@@ -5,6 +5,7 @@ import { demos } from './demo.mjs';
 import { echoTests, echoWithoutTrickle } from './echotest.mjs';
 import { endings } from './endings.mjs';
 import { janusOffers } from './janus_offers.mjs';
+import { live } from './live.mjs';
 import { long } from './long.mjs';
 import { outages } from './outage.mjs';
 import { probes, probesOfCandidate, probesOfSecret, probesOfTcp, probesOfTrickle, probesOfWhip } from './probe.mjs';
@@ -53,6 +54,7 @@ export const groups = [
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
   { name: 'WHIP', nat: {}, whip: true, cases: [...whip(), ...probesOfWhip()] },
   { name: 'demo', demo: true, cases: demos() },
+  { name: 'live', nat: {}, live: true, cases: live() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'two Janus', nat: {}, pair: true, cases: twoJanus() },
   { name: 'probe', nat: {}, cases: probes() },
