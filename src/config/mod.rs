@@ -14,6 +14,7 @@ mod groups;
 mod known;
 mod later;
 mod limits;
+mod live;
 mod load;
 mod outline;
 mod raw;
@@ -35,6 +36,7 @@ use std::time::Duration;
 pub use auth::{Auth, Secret};
 pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
 pub use limits::Limits;
+pub use live::{LiveBroker, LiveEvents, LiveJanus, LiveMode, LiveRules, LiveVideo};
 pub use load::{Loaded, Surroundings, fuzz, known_keys};
 pub use outline::Outline;
 pub use signalling::{
