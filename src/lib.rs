@@ -8,6 +8,7 @@
 //!
 //! The meeting place is [`session::registration`]: what the offer/answer exchange tells the packet side.
 
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod bench;

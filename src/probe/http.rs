@@ -224,7 +224,7 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8], url:
 }
 
 /// The reason in an error's body: `status` or `error` of its JSON, or one line of plain text.
-fn reason(body: &[u8]) -> String {
+pub(super) fn reason(body: &[u8]) -> String {
     if let Ok(json) = serde_json::from_slice::<Value>(body) {
         let at = |pointer: &str| json.pointer(pointer).and_then(Value::as_str);
         let found =

@@ -246,9 +246,9 @@ impl Janus {
         Ok(None)
     }
 
-    /// Says that no candidates come.
-    pub(super) async fn candidates_end(&mut self) -> Result<(), Fault> {
-        self.request("trickle", json!({ "candidate": { "completed": true } })).await.map(|_| ())
+    /// Says that no candidates come. All of them stand in the offer, so a server that does not trickle may refuse it.
+    pub(super) async fn candidates_end(&mut self) {
+        let _ = self.request("trickle", json!({ "candidate": { "completed": true } })).await;
     }
 
     /// The next event of the current handle.
@@ -474,7 +474,7 @@ async fn poll(mut http: Http, path: String, url: String, tell: mpsc::Sender<Resu
     }
 }
 
-fn event(message: &Value) -> Option<Event> {
+pub(super) fn event(message: &Value) -> Option<Event> {
     match message["janus"].as_str()? {
         "trickle" => {
             let candidate = &message["candidate"];

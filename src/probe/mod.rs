@@ -9,6 +9,7 @@ mod candidates;
 mod cause;
 mod checks;
 mod facts;
+mod fuzzing;
 mod http;
 mod janus;
 mod janus_socket;
@@ -31,5 +32,7 @@ pub use facts::{
     Attempt, AttemptState, Call, Data, Media, Outcome, PathFacts, PathState, Report, Scope, Server, Step,
     Transport, VERSION,
 };
+#[doc(hidden)]
+pub use fuzzing::fuzz;
 pub use options::{Options, Protocol, Target, Wanted};
 pub use show::main;

@@ -120,7 +120,7 @@ impl Path {
 /// Longest datagram.
 const LONGEST: usize = 65_536;
 
-fn take_frame(received: &mut BytesMut, buffer: &mut Vec<u8>) -> bool {
+pub(super) fn take_frame(received: &mut BytesMut, buffer: &mut Vec<u8>) -> bool {
     let Some(header) = received.first_chunk::<2>() else { return false };
     let len = usize::from(u16::from_be_bytes(*header));
     if received.len() < 2 + len {

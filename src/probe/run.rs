@@ -218,7 +218,10 @@ impl Run<'_> {
                 self.ends(AttemptState::Failed, Some(fault));
                 Ok(())
             }
-            Err(fault) => Err(fault),
+            Err(fault) => {
+                self.ends(AttemptState::Failed, Some(fault.clone()));
+                Err(fault)
+            }
         }
     }
 

@@ -22,7 +22,7 @@ impl Signalling {
             Signalling::Janus(janus) => {
                 janus.attach().await?;
                 let answer = janus.offer(offer).await?;
-                janus.candidates_end().await?;
+                janus.candidates_end().await;
                 Ok(answer)
             }
             Signalling::Whip(whip) => whip.offer(offer).await,

@@ -238,7 +238,7 @@ fn media_fault(at: &str, call: &Call) -> Option<Fault> {
         return Some(Fault::new(
             Cause::MediaLossy,
             format!("{at}: {} of {} {name} frames came back", media.returned, media.sent),
-            "the network loses packets; `xrtc` shows on which leg in its session's details",
+            "the network loses packets: probe from the edge as well, to see on which side of it",
         ));
     }
     data_fault(at, call)
