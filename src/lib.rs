@@ -23,3 +23,4 @@ pub mod sdp;
 pub mod session;
 pub mod stun;
 pub mod telemetry;
+pub mod turn;
