@@ -20,6 +20,7 @@ mod routes;
 mod section;
 mod served;
 mod services;
+mod turn;
 mod urls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,7 @@ use std::time::Duration;
 pub use auth::{Auth, Secret};
 pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
 pub use load::{Loaded, Surroundings, fuzz, known_keys};
+pub use turn::{ExternalIp, Turn, TurnCredentials};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -60,6 +62,10 @@ pub struct Service {
     pub tls: Option<TlsFiles>,
     /// `net.proxy_protocol`: connections from these addresses start with a PROXY header; an empty list means all.
     pub proxies: Option<Vec<IpNet>>,
+    /// `net.enable_turn`: `proto: tcp` that carries TURN too, of the first TURN service.
+    pub carries_turn: bool,
+    /// `net.enable_stun`: `proto: udp` that tells everybody his address.
+    pub answers_stun: bool,
     /// What it does.
     pub kind: ServiceKind,
 }
@@ -100,8 +106,8 @@ pub enum ServiceKind {
     },
     /// `proto: http`.
     Http(Http),
-    /// `proto: turn` (served from a later version on).
-    Turn,
+    /// `proto: turn`.
+    Turn(Turn),
     /// `proto: admin` (served from a later version on).
     Admin,
 }
@@ -139,6 +145,8 @@ pub struct Http {
     pub routes: Vec<Route>,
     /// Timeouts and pool of upstream connections.
     pub upstream: UpstreamTuning,
+    /// `turn_credentials`.
+    pub turn_credentials: Option<TurnCredentials>,
     /// `trusted_proxies`.
     pub trusted_proxies: Vec<IpNet>,
     /// `optimal`.

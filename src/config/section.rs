@@ -65,7 +65,9 @@ impl Findings {
 
 /// Values below these keys are never shown.
 fn is_secret(path: &str) -> bool {
-    [".auth.", ".jwt_secret", ".token", ".amqp"].iter().any(|part| path.contains(part))
+    [".auth.", ".jwt_secret", ".token", ".amqp", ".turn_credentials.secret"]
+        .iter()
+        .any(|part| path.contains(part))
 }
 
 /// In quotes, cut where it is long; a password in a URL is left out.

@@ -33,12 +33,6 @@ const NOT_YET: &[NotYet] = &[
     NotYet {
         key: "services.*.proto",
         protos: &[],
-        when: When::Is("turn"),
-        says: "TURN is not served yet; this service does not listen",
-    },
-    NotYet {
-        key: "services.*.proto",
-        protos: &[],
         when: When::Is("admin"),
         says: "the admin service is not served yet; this service does not listen",
     },

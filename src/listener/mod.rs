@@ -8,6 +8,7 @@
 mod batch;
 mod socket;
 pub mod tcp;
+pub mod turn;
 mod worker;
 mod worker_backends;
 mod worker_streams;
@@ -159,6 +160,15 @@ impl PacketSide {
             listener: (self.udp_listeners + index) as u16,
             next_worker: self.next_worker.clone(),
         }
+    }
+
+    /// Gives a packet of a stream to a worker; whether there was room.
+    fn offer_stream(&self, worker: u32, message: FromStream) -> bool {
+        let Some(inbox) = self.inboxes.get(worker as usize) else { return false };
+        let taken = inbox.streams.try_send(message).is_ok();
+        // A failed wake means that the worker is awake already, or gone.
+        let _ = inbox.waker.wake();
+        taken
     }
 
     /// Where the listeners listen, in the order they were given, those for streams last.

@@ -205,7 +205,8 @@ impl Allocation {
         });
         let by_peer = &mut self.channels_by_peer;
         self.channels.retain(|_, channel| {
-            let now = check(channel.peer.ip()).and_then(|permitted| Some((permitted, way(channel.peer, permitted)?)));
+            let now = check(channel.peer.ip())
+                .and_then(|permitted| Some((permitted, way(channel.peer, permitted)?)));
             match now {
                 Some(now) => (channel.permitted, channel.way) = now,
                 None => drop(by_peer.remove(&channel.peer)),

@@ -123,7 +123,9 @@ fn uses_sha256(request: &Message<'_>, were_listed: bool) -> Result<bool, Doubt> 
     let listed = request.get(attribute::PASSWORD_ALGORITHMS);
     match (chosen, listed) {
         (None, None) => Ok(false),
-        (Some([0, number @ (1 | 2), 0, 0]), Some(list)) if were_listed && list == ALGORITHMS => Ok(*number == 2),
+        (Some([0, number @ (1 | 2), 0, 0]), Some(list)) if were_listed && list == ALGORITHMS => {
+            Ok(*number == 2)
+        }
         _ => Err(Doubt::Malformed),
     }
 }

@@ -64,7 +64,8 @@ pub(super) fn challenge(
         let mut nonce = [0; LONGEST];
         let len = nonces.issue(now, client, is_full, &mut nonce);
         let error = Builder::new(reply, Class::Error, request.method(), request.transaction_id());
-        let error = if allowance == usize::MAX { error.error_code(code) } else { error.bare_error_code(code) };
+        let error =
+            if allowance == usize::MAX { error.error_code(code) } else { error.bare_error_code(code) };
         let mut error = error
             .attribute(AttributeType::REALM, realm.as_bytes())
             .attribute(AttributeType::NONCE, &nonce[..len]);

@@ -156,9 +156,7 @@ impl Counters {
 
     /// Adds what another worker counted.
     pub fn add(&mut self, other: &Counters) {
-        for (ours, theirs) in
-            [(&mut self.traffic, &other.traffic), (&mut self.inside, &other.inside)]
-        {
+        for (ours, theirs) in [(&mut self.traffic, &other.traffic), (&mut self.inside, &other.inside)] {
             ours.up.add(&theirs.up);
             ours.down.add(&theirs.down);
         }

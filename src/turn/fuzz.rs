@@ -28,7 +28,10 @@ impl Outside for World {
     }
     fn release(&mut self, _: &str, _: IpAddr) {}
     fn open(&mut self, _: Wish) -> Result<Opened, NoRelay> {
-        Ok(Opened { relay: Relay { id: RelayId(0), address: SocketAddr::from(([192, 0, 2, 1], 50_000)) }, token: None })
+        Ok(Opened {
+            relay: Relay { id: RelayId(0), address: SocketAddr::from(([192, 0, 2, 1], 50_000)) },
+            token: None,
+        })
     }
     fn close(&mut self, _: RelayId) {}
     fn is_relay(&self, _: SocketAddr) -> bool {

@@ -115,8 +115,7 @@ mod tests {
     fn a_nonce_is_good_for_its_client_until_it_is_old() {
         let start = Instant::now();
         let nonces = Nonces::new([7; 32], start);
-        let (ours, port, ip) =
-            (client("192.0.2.1:1000"), client("192.0.2.1:1001"), client("192.0.2.2:1000"));
+        let (ours, port, ip) = (client("192.0.2.1:1000"), client("192.0.2.1:1001"), client("192.0.2.2:1000"));
         for with_algorithms in [false, true] {
             let mut out = [0; LONGEST];
             let len = nonces.issue(start, ours, with_algorithms, &mut out);

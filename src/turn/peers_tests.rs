@@ -7,7 +7,8 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn net(text: &str) -> IpNet {
-    let (addr, prefix) = text.split_once('/').unwrap_or((text, if text.contains(':') { "128" } else { "32" }));
+    let (addr, prefix) =
+        text.split_once('/').unwrap_or((text, if text.contains(':') { "128" } else { "32" }));
     IpNet { addr: ip(addr), prefix: prefix.parse().unwrap() }
 }
 
@@ -176,11 +177,8 @@ fn the_narrowest_block_decides_and_deny_wins_a_tie() {
 
 #[test]
 fn deny_everything_but_one_network_can_be_said() {
-    let peers = Peers {
-        allow: vec![net("198.51.100.0/24")],
-        deny: vec![net("0.0.0.0/0"), net("::/0")],
-        own: vec![],
-    };
+    let peers =
+        Peers { allow: vec![net("198.51.100.0/24")], deny: vec![net("0.0.0.0/0"), net("::/0")], own: vec![] };
     assert_eq!(peers.check(ip("198.51.100.7")), Ok(Permitted::Any));
     for text in ALLOWED {
         assert!(peers.check(ip(text)).is_err(), "{text}");
@@ -190,7 +188,9 @@ fn deny_everything_but_one_network_can_be_said() {
 #[test]
 fn nothing_opens_multicast_broadcast_and_the_unspecified_address() {
     let peers = Peers {
-        allow: ["224.0.0.0/4", "255.255.255.255", "0.0.0.0", "::", "ff00::/8", "2002:e000:1::/48"].map(net).to_vec(),
+        allow: ["224.0.0.0/4", "255.255.255.255", "0.0.0.0", "::", "ff00::/8", "2002:e000:1::/48"]
+            .map(net)
+            .to_vec(),
         ..Peers::default()
     };
     for (text, denial) in [

@@ -181,8 +181,7 @@ impl Server {
             Some(None) => return asked.refuse(reply, error::ADDRESS_FAMILY_NOT_SUPPORTED),
             _ => {}
         }
-        let lifetime =
-            if lifetime(asked.request) == Some(0) { 0 } else { self.granted(asked.request) };
+        let lifetime = if lifetime(asked.request) == Some(0) { 0 } else { self.granted(asked.request) };
         if lifetime == 0 {
             self.end(index, outside);
         } else {
@@ -230,7 +229,8 @@ impl Server {
         outside: &mut dyn Outside,
     ) -> Verdict {
         let number = asked.request.get(attribute::CHANNEL_NUMBER).and_then(|value| value.first_chunk::<2>());
-        let number = number.map(|number| u16::from_be_bytes(*number)).filter(|number| wire::is_channel(*number));
+        let number =
+            number.map(|number| u16::from_be_bytes(*number)).filter(|number| wire::is_channel(*number));
         let (Some(number), Some(peer)) = (number, asked.request.xor_address(attribute::XOR_PEER_ADDRESS))
         else {
             return asked.refuse(reply, ErrorCode::BAD_REQUEST);
@@ -286,11 +286,7 @@ impl Asked<'_> {
             .ok_or(ErrorCode::BAD_REQUEST)
     }
 
-    fn accept(
-        &self,
-        reply: &mut [u8],
-        with: impl for<'b> FnOnce(Builder<'b>) -> Builder<'b>,
-    ) -> Verdict {
+    fn accept(&self, reply: &mut [u8], with: impl for<'b> FnOnce(Builder<'b>) -> Builder<'b>) -> Verdict {
         self.answer(with(self.start(reply, Class::Success)))
     }
 
@@ -331,7 +327,8 @@ impl Wanted {
         }
         let requested = request.get(attribute::REQUESTED_ADDRESS_FAMILY).map(family);
         let additional = request.get(attribute::ADDITIONAL_ADDRESS_FAMILY).map(family);
-        let even = request.get(attribute::EVEN_PORT).map(|value| value.first().is_some_and(|bits| bits & 0x80 != 0));
+        let even =
+            request.get(attribute::EVEN_PORT).map(|value| value.first().is_some_and(|bits| bits & 0x80 != 0));
         if let Some(token) = request.get(attribute::RESERVATION_TOKEN) {
             let token = token.try_into().map_err(|_| ErrorCode::BAD_REQUEST)?;
             let is_alone = requested.is_none() && additional.is_none() && even.is_none();

@@ -226,7 +226,13 @@ impl Server {
     }
 
     /// The same for what the edge's own ICE port sends to a relay.
-    pub fn handle_inside(&mut self, now: Instant, relay: RelayId, from: SocketAddr, bytes: usize) -> FromPeer {
+    pub fn handle_inside(
+        &mut self,
+        now: Instant,
+        relay: RelayId,
+        from: SocketAddr,
+        bytes: usize,
+    ) -> FromPeer {
         self.deliver(now, relay, from, (1, bytes), true)
     }
 
@@ -524,6 +530,11 @@ impl Server {
     /// Counts what was thrown away outside.
     pub fn count_drops(&mut self, reason: TurnDrop, packets: usize) {
         self.counters.count_drops(reason, packets);
+    }
+
+    /// Whether a client has an allocation.
+    pub fn has_allocation(&self, client: &Client) -> bool {
+        self.by_client.contains_key(client)
     }
 
     /// How many allocations there are.
