@@ -10,9 +10,11 @@
 
 pub mod app;
 pub mod auth;
+pub mod bench;
 pub mod budget;
 pub mod classify;
 pub mod config;
+pub mod demo;
 pub mod dialect;
 pub mod forward;
 pub mod http;

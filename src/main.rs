@@ -31,6 +31,10 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration and print what would listen and where it would forward
     Check(ConfigFile),
+    /// Try it out: an echo, the edge in front of it and a page, with nothing else installed
+    Demo(xrtc::demo::Options),
+    /// Measure what forwarding costs on this machine
+    Bench(xrtc::bench::Bench),
 }
 
 #[derive(Args)]
@@ -44,6 +48,7 @@ const DEFAULT_FILE: &str = "routes.yml";
 
 const EXAMPLES: &str = "\
 Examples:
+  xrtc demo                       see it work: open the page that it names
   xrtc                            run with ./routes.yml
   xrtc run -c /etc/xrtc/routes.yml
   xrtc check -c routes.yml        what would listen, where it would forward, what is wrong
@@ -62,6 +67,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::Check(file)) => check(&file.config),
+        Some(Command::Demo(options)) => demo(&options),
+        Some(Command::Bench(bench)) => xrtc::bench::run(&bench).map_err(anyhow::Error::new),
         Some(Command::Run(file)) => run(&file.config),
         None => run(&cli.file.config),
     };
@@ -81,6 +88,11 @@ fn run(file: &Path) -> anyhow::Result<()> {
     let candidates = candidates(&loaded)?;
     // The message is whole; printing its sources behind it would say everything twice.
     xrtc::app::run(&loaded.config, &candidates).map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn demo(options: &xrtc::demo::Options) -> anyhow::Result<()> {
+    // As above.
+    xrtc::demo::run(options).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// Lowest first. A module uses what stands in a line above its own (which is a tier below it), never its neighbours.
 const TIERS: &[&[&str]] = &[
     &["telemetry"],
-    &["classify", "stun", "sdp", "config", "budget"],
+    &["budget"],
+    &["classify", "stun", "sdp", "config"],
     &["auth"],
     &["session"],
     &["turn"],

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use xrtc::budget::Rate;
 use xrtc::config::report::Report;
 use xrtc::config::{
     Balance, CandidateHost, Config, ConfigError, DialectKind, Finding, Loaded, PathRule, RouteUpstream,
@@ -97,7 +98,7 @@ fn every_key_is_read() {
     assert_eq!(
         said(&loaded.warnings, Severity::Warning),
         [
-            "38:28 services.http0.http.upstream_tls_verify: upstreams are not verified: whoever sits on the way to them \
+            "39:28 services.http0.http.upstream_tls_verify: upstreams are not verified: whoever sits on the way to them \
              can read and change everything"
         ]
     );
@@ -105,7 +106,7 @@ fn every_key_is_read() {
     let unused: Vec<_> = xrtc::config::known_keys().filter(|key| !used.contains(*key)).collect();
     assert_eq!(unused, [""; 0], "keys that tests/vectors/config/every_key.yml does not have");
 
-    let Config { services, upstreams, media, limits, drain_timeout, .. } = &loaded.config;
+    let Config { services, upstreams, media, limits, drain_timeout, watch, .. } = &loaded.config;
     assert_eq!((media.workers, media.backend_ports.clone(), media.offload), (3, 41000..=42000, false));
     assert_eq!(
         (media.socket_buffer, limits.signalling_body, limits.ws_message),
@@ -113,7 +114,11 @@ fn every_key_is_read() {
     );
     let counts = (limits.sessions, limits.registrations_per_client, limits.http_connections);
     assert_eq!(counts, (10, 5, 20));
-    assert_eq!(*drain_timeout, Duration::from_secs(90));
+    assert_eq!((*drain_timeout, *watch), (Duration::from_secs(90), true));
+    let rate = |per_second, burst| Some(Rate { per_second, burst });
+    assert_eq!((limits.stun, limits.http, limits.registrations), (rate(8, 9), None, rate(12, 13)));
+    assert_eq!((limits.connections_per_source, limits.tracked_sources), (7, 14));
+    assert!(limits.exempts("192.0.2.9".parse().unwrap()) && !limits.exempts("127.0.0.1".parse().unwrap()));
     assert_eq!((upstreams[0].mode, upstreams[0].servers.len()), (Balance::Random, 4));
     assert_eq!(upstreams[0].servers[1].to_string(), "https://[2001:db8::1]:443/api");
     let health = upstreams[0].health.clone().expect("is checked");

@@ -332,6 +332,8 @@ impl Dialect for Naming {
         Verdict::Pass
     }
 
+    fn renew(&mut self, _: Settings) {}
+
     fn closed(&mut self, _: &mut Context<'_>, _: ConnectionId) {}
     fn ended(&mut self, _: SessionId, _: EndReason) {}
     fn sweep(&mut self, _: &mut Context<'_>) {}

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{debug, info};
 
+use super::sites::Sites;
 use crate::forward::{Counters, DropReason};
-use crate::http::HttpService;
 use crate::listener::PacketSide;
 use crate::listener::tcp::{StreamCounters, StreamVerdict};
 use crate::session::registration::{Command, SessionEvent, SessionEventKind, SessionSink};
@@ -48,16 +48,16 @@ impl SessionSink for AnnouncingSink {
 pub(super) struct Journal {
     events: UnboundedReceiver<SessionEvent>,
     packets: PacketSide,
-    services: Vec<Arc<HttpService>>,
+    sites: Arc<Sites>,
 }
 
 impl Journal {
     pub(super) fn new(
         events: UnboundedReceiver<SessionEvent>,
         packets: PacketSide,
-        services: Vec<Arc<HttpService>>,
+        sites: Arc<Sites>,
     ) -> Self {
-        Journal { events, packets, services }
+        Journal { events, packets, sites }
     }
 
     pub(super) async fn keep(mut self) {
@@ -66,9 +66,7 @@ impl Journal {
             if let SessionEventKind::Ended { reason, .. } = event.kind {
                 // The worker that had the session has forgotten it; the others still know its registration.
                 self.packets.send(Command::End(event.session, reason));
-                for service in &self.services {
-                    service.session_ended(event.session, reason);
-                }
+                self.sites.session_ended(event.session, reason);
             }
         }
     }
@@ -88,7 +86,7 @@ fn log(event: &SessionEvent) {
             "connected"
         ),
         SessionEventKind::Migrated { from, to } => info!(%session, %route, %from, %to, "migrated"),
-        SessionEventKind::Ended { reason, traffic, lasted } => info!(
+        SessionEventKind::Ended { reason, traffic, lasted, .. } => info!(
             %session,
             %route,
             reason = reason.label(),

@@ -1,24 +1,33 @@
 //! Builds every part from the configuration, connects them, and ends them in order. The one place that knows all parts.
 
+mod edge;
 mod journal;
+mod parts;
+mod ports;
+mod reload;
 mod shutdown;
-mod tcp;
+mod sites;
+mod systemd;
+mod turn;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 use tracing::info;
 
+use crate::config::Config;
 use crate::config::report::Report;
 use crate::config::resolve::Candidate;
-use crate::config::{Config, ServiceKind};
-use crate::http::{CountriesError, Phase, ServiceError};
-use crate::listener::{ListenError, PacketSide};
-use crate::session::registration::SessionSink;
+use crate::http::{CountriesError, ServiceError};
+use crate::listener::ListenError;
 use crate::telemetry;
+use edge::{Edge, World};
 use journal::Journal;
+use reload::Reloads;
+use shutdown::Signals;
 
 /// Why the edge did not start. Every variant names the service or setting at fault.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +56,14 @@ pub enum StartError {
         /// Why.
         source: ServiceError,
     },
+    /// A certificate that would replace one that works.
+    #[error(
+        "services.{service}.net.tls_crt_file: the new certificate cannot be used, the reason stands above"
+    )]
+    Certificate {
+        /// Name of the service.
+        service: Arc<str>,
+    },
     /// TLS as such, not a certificate.
     #[error("cannot set up TLS: {0}")]
     Tls(rustls::Error),
@@ -58,64 +75,82 @@ pub enum StartError {
         /// Why.
         source: CountriesError,
     },
+    /// A TURN service.
+    #[error("services.{service}.{reason}")]
+    Turn {
+        /// Name of the service.
+        service: Arc<str>,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operating system gives no threads or signals.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
 }
 
-/// Runs the edge until it is told to stop; see [`shutdown`] for how it ends.
+/// Runs the edge until it is told to stop; see [`shutdown`] for how it ends, and [`reload`] for how it follows its file.
 pub fn run(config: &Config, candidates: &[Candidate]) -> Result<(), StartError> {
+    run_and_tell(config, candidates, || {})
+}
+
+/// Like [`run`], and calls `started` once everything listens.
+pub fn run_and_tell(
+    config: &Config,
+    candidates: &[Candidate],
+    started: impl FnOnce(),
+) -> Result<(), StartError> {
     telemetry::start_logging()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("xrtc").enable_all().build()?;
-    let done = runtime.block_on(serve(config, candidates));
+    let done = runtime.block_on(serve(config, candidates, started));
     // Whatever still waits for an upstream must not hold up the end.
     runtime.shutdown_background();
     done
 }
 
-async fn serve(config: &Config, candidates: &[Candidate]) -> Result<(), StartError> {
-    let signals = shutdown::Signals::listen()?;
+async fn serve(config: &Config, candidates: &[Candidate], tell: impl FnOnce()) -> Result<(), StartError> {
+    let mut signals = Signals::listen()?;
     let (events, journal_queue) = mpsc::unbounded_channel();
-    let ports = tcp::bind(config).await?;
-    let packets = PacketSide::start(
-        &udp_listeners(config),
-        &tcp::ice_addresses(&ports),
-        &config.media,
-        config.limits.sessions,
-        events,
-    )?;
-    let (phase, watch_phase) = watch::channel(Phase::Serving);
-    let sink: Arc<dyn SessionSink> = Arc::new(journal::AnnouncingSink::new(packets.clone()));
-    let mut tasks = JoinSet::new();
-    let to = tcp::Ports { config, candidates, sink: &sink, packets: &packets, phase: &watch_phase };
-    let started = to.start(ports, &mut tasks)?;
-    let journal = Journal::new(journal_queue, packets.clone(), started.web);
+    let mut edge = Edge::start(config, candidates, events).await?;
+    let journal = Journal::new(journal_queue, edge.world.packets.clone(), edge.world.sites.clone());
     let journal = tokio::spawn(journal.keep());
     announce(config, candidates);
+    tell();
 
-    let drain_timeout = config.drain_timeout;
-    shutdown::Shutdown { signals, tls: started.tls, phase, packets: packets.clone(), drain_timeout }
-        .run()
-        .await;
-    while tasks.join_next().await.is_some() {}
+    follow(&mut edge, &mut signals).await;
+    shutdown::drain(&edge, &mut signals).await;
+    while edge.tasks.join_next().await.is_some() {}
+    let World { packets, counters, .. } = edge.world;
     // Joining threads blocks, for the milliseconds that they take to end their sessions.
     let stopped = packets.clone();
     let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;
     // The journal ends with the last worker; a second is for one that hangs.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), journal).await;
-    journal::sum_up(&packets.counters(), &started.counters);
+    let _ = tokio::time::timeout(Duration::from_secs(1), journal).await;
+    journal::sum_up(&packets.counters(), &counters);
     Ok(())
 }
 
-/// Addresses of the services that carry ICE over UDP, in file order.
-fn udp_listeners(config: &Config) -> Vec<SocketAddr> {
-    config
-        .services
-        .iter()
-        .filter(|service| matches!(service.kind, ServiceKind::Udp { ice: Some(_) }))
-        .map(|service| service.listen)
-        .collect()
+/// Everything between start and end: the edge follows its file, and the service manager hears that it is well.
+async fn follow(edge: &mut Edge, signals: &mut Signals) {
+    // It goes on through the drain, and ends with the runtime.
+    tokio::spawn(systemd::tell_alive(edge.world.packets.clone()));
+    systemd::ready(edge);
+    let mut reloads = Reloads::new(&edge.config);
+    let mut tidy = tokio::time::interval(TIDY_EVERY);
+    let Signals { stop, reload } = signals;
+    loop {
+        tokio::select! {
+            () = stop.asked() => return,
+            cause = reloads.next(reload) => tokio::select! {
+                () = stop.asked() => return,
+                () = reloads.reload(edge, cause) => {}
+            },
+            _ = tidy.tick() => edge.tidy().await,
+        }
+    }
 }
+
+/// How often what is no longer used is looked for.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 /// A few lines: what listens, what is advertised, where it forwards.
 fn announce(config: &Config, candidates: &[Candidate]) {

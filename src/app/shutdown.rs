@@ -4,17 +4,15 @@
 //! connections are closed, then sessions, then the workers.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::edge::Edge;
+use super::systemd;
 use crate::http::Phase;
-use crate::listener::PacketSide;
-use crate::listener::tcp::Tls;
 
 /// How often a drain looks whether the last session is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -23,72 +21,74 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// The signals that concern the edge.
 pub(super) struct Signals {
+    pub(super) stop: Stop,
+    /// SIGHUP.
+    pub(super) reload: Signal,
+}
+
+/// SIGTERM and SIGINT.
+pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+        let stop =
+            Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Signals { stop, reload: signal(SignalKind::hangup())? })
     }
+}
 
-    /// Waits for SIGTERM or SIGINT.
-    async fn stop(&mut self, tls: &[Arc<Tls>]) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    warn!("SIGHUP: certificates are read again; reloading routes.yml is not served yet, it stays");
-                    super::tcp::renew(tls).await;
-                }
+impl Stop {
+    pub(super) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Returns when it is time to stop the parts.
+pub(super) async fn drain(edge: &Edge, signals: &mut Signals) {
+    let (packets, timeout) = (&edge.world.packets, edge.config.drain_timeout);
+    edge.world.phase.send_replace(Phase::Draining);
+    let sessions = packets.live_sessions();
+    info!(sessions, timeout_s = timeout.as_secs(), "draining; a second signal stops at once");
+    systemd::draining(sessions, timeout);
+    let live = || packets.live_sessions() + super::parts::allocations(&edge.parts);
+    let mut waiting = std::pin::pin!(drained(&live, timeout));
+    loop {
+        tokio::select! {
+            () = &mut waiting => break,
+            () = signals.stop.asked() => {
+                warn!("second signal: stopping at once");
+                break;
+            }
+            _ = signals.reload.recv() => {
+                warn!("SIGHUP while draining: certificates are read again, routes.yml is not");
+                edge.renew_certificates().await;
             }
         }
     }
+    edge.world.phase.send_replace(Phase::Stopping);
 }
 
-pub(super) struct Shutdown {
-    pub(super) signals: Signals,
-    /// Whose certificates SIGHUP renews.
-    pub(super) tls: Vec<Arc<Tls>>,
-    pub(super) phase: watch::Sender<Phase>,
-    pub(super) packets: PacketSide,
-    pub(super) drain_timeout: Duration,
-}
-
-impl Shutdown {
-    /// Returns when it is time to stop the parts.
-    pub(super) async fn run(mut self) {
-        self.signals.stop(&self.tls).await;
-        self.phase.send_replace(Phase::Draining);
-        let sessions = self.packets.live_sessions();
-        info!(sessions, timeout_s = self.drain_timeout.as_secs(), "draining; a second signal stops at once");
-        tokio::select! {
-            () = drained(&self.packets, self.drain_timeout) => {}
-            () = self.signals.stop(&self.tls) => warn!("second signal: stopping at once"),
-        }
-        self.phase.send_replace(Phase::Stopping);
-    }
-}
-
-async fn drained(packets: &PacketSide, timeout: Duration) {
+async fn drained(live: &dyn Fn() -> usize, timeout: Duration) {
     let start = Instant::now();
     let mut said = start;
     while start.elapsed() < timeout {
-        let sessions = packets.live_sessions();
+        let sessions = live();
         if sessions == 0 {
-            return;
+            return info!(took_s = start.elapsed().as_secs(), "drained: the last session is over");
         }
         if said.elapsed() >= SAY_EVERY {
             said = Instant::now();
-            info!(sessions, left_s = (timeout.saturating_sub(start.elapsed())).as_secs(), "draining");
+            let left = timeout.saturating_sub(start.elapsed());
+            info!(sessions, left_s = left.as_secs(), "draining");
+            systemd::draining(sessions, left);
         }
         sleep(LOOK_EVERY).await;
     }
-    warn!(sessions = packets.live_sessions(), "drain timeout: the remaining sessions end now");
+    warn!(sessions = live(), "drain timeout: the remaining sessions end now");
 }

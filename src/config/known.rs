@@ -100,6 +100,16 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("limits.http_connections", &[]),
     ("limits.signalling_body", &[]),
     ("limits.ws_message", &[]),
+    ("limits.connections_per_source", &[]),
+    ("limits.stun_rate", &[]),
+    ("limits.stun_burst", &[]),
+    ("limits.http_rate", &[]),
+    ("limits.http_burst", &[]),
+    ("limits.registration_rate", &[]),
+    ("limits.registration_burst", &[]),
+    ("limits.tracked_sources", &[]),
+    ("limits.exempt", &[]),
+    ("watch", &[]),
     ("drain_timeout", &[]),
 ];
 

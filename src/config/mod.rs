@@ -12,7 +12,9 @@ mod finding;
 mod groups;
 mod known;
 mod later;
+mod limits;
 mod load;
+mod outline;
 mod raw;
 pub mod report;
 pub mod resolve;
@@ -31,7 +33,9 @@ use std::time::Duration;
 
 pub use auth::{Auth, Secret};
 pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
+pub use limits::Limits;
 pub use load::{Loaded, Surroundings, fuzz, known_keys};
+pub use outline::Outline;
 pub use turn::{ExternalIp, Turn, TurnCredentials};
 
 /// The whole configuration.
@@ -49,6 +53,10 @@ pub struct Config {
     pub limits: Limits,
     /// `drain_timeout`, default 30 s.
     pub drain_timeout: Duration,
+    /// `watch`: a changed file is loaded by itself, default false.
+    pub watch: bool,
+    /// What the file says, for telling what another one says differently.
+    pub outline: Outline,
 }
 
 /// One listening service.
@@ -279,7 +287,7 @@ pub struct PathRule {
 }
 
 /// A group of servers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamGroup {
     /// Its key under `services:`.
     pub name: Arc<str>,
@@ -355,20 +363,4 @@ pub struct Media {
     pub socket_buffer: usize,
     /// `offload`: UDP GRO and GSO where the kernel has them, default true.
     pub offload: bool,
-}
-
-/// `limits:`, process-wide caps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// `sessions`: live and registered sessions, default 100 000.
-    pub sessions: usize,
-    /// `registrations_per_client`: sessions that one client address may have registered through the REST API, default
-    /// 75 000.
-    pub registrations_per_client: usize,
-    /// `http_connections`: open client connections, default 10 000.
-    pub http_connections: usize,
-    /// `signalling_body`: largest request or response body that a dialect reads, bytes, default 1 MiB.
-    pub signalling_body: usize,
-    /// `ws_message`: largest WebSocket message, bytes, default 1 MiB.
-    pub ws_message: usize,
 }

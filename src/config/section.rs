@@ -64,10 +64,8 @@ impl Findings {
 }
 
 /// Values below these keys are never shown.
-fn is_secret(path: &str) -> bool {
-    [".auth.", ".jwt_secret", ".token", ".amqp", ".turn_credentials.secret"]
-        .iter()
-        .any(|part| path.contains(part))
+pub(super) fn is_secret(path: &str) -> bool {
+    [".auth.", "secret", "password", ".token", ".amqp"].iter().any(|part| path.contains(part))
 }
 
 /// In quotes, cut where it is long; a password in a URL is left out.

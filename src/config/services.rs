@@ -12,13 +12,16 @@ use super::blocked_ports;
 use super::durations::{A_DURATION, A_SIZE, duration, size};
 use super::groups::group;
 use super::known::EVERY;
+use super::limits::limits;
+use super::outline::Outline;
 use super::raw::Node;
-use super::routes::{self, Inherited, Policy, at_least_one, file};
+use super::routes::{self, Inherited, Policy, file};
 use super::section::{Findings, Section};
-use super::{CandidateHost, Config, Ice, Limits, Media, Service, ServiceKind, TlsFiles, later, turn};
+use super::{CandidateHost, Config, Ice, Media, Service, ServiceKind, TlsFiles, later, turn};
 
 /// Turns the tree into a [`Config`]. What it returns is of use only if no error was found on the way.
 pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Findings) -> Option<Config> {
+    let outline = Outline::of(root);
     let root = Section::root(root, findings)?;
     let services = services(&root, findings);
     let groups: HashMap<&str, usize> = services
@@ -47,6 +50,8 @@ pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Find
         drain_timeout: root
             .read(findings, "drain_timeout", A_DURATION, duration)
             .unwrap_or(Duration::from_secs(30)),
+        watch: root.flag(findings, "watch", false),
+        outline,
     })
 }
 
@@ -313,32 +318,3 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
 
 /// More packet threads than any machine has cores for would only be a slip of the pen.
 const MAX_WORKERS: usize = 1024;
-
-fn limits(root: &Section<'_>, findings: &mut Findings) -> Limits {
-    let mut limits = Limits::default();
-    if let Some(section) = root.section(findings, "limits") {
-        limits.sessions = at_least_one(&section, findings, "sessions", limits.sessions);
-        limits.registrations_per_client =
-            at_least_one(&section, findings, "registrations_per_client", limits.registrations_per_client);
-        limits.http_connections =
-            at_least_one(&section, findings, "http_connections", limits.http_connections);
-        limits.signalling_body =
-            section.read(findings, "signalling_body", A_SIZE, size).unwrap_or(limits.signalling_body);
-        limits.ws_message = section.read(findings, "ws_message", A_SIZE, size).unwrap_or(limits.ws_message);
-    }
-    limits
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            sessions: 100_000,
-            // Mostly one application server registers for all clients: 50 000 sessions and those that just ended must
-            // fit, and still nobody takes the whole table.
-            registrations_per_client: 75_000,
-            http_connections: 10_000,
-            signalling_body: 1 << 20,
-            ws_message: 1 << 20,
-        }
-    }
-}

@@ -7,6 +7,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::sdp::MAX_CANDIDATES;
 use crate::session::registration::{
@@ -38,6 +39,8 @@ pub(super) struct Exchange {
     /// The newest description of that side is an offer without an answer yet.
     client_offers: bool,
     backend_offers: bool,
+    /// When the newest offer was seen.
+    offered: Option<Instant>,
     /// Who offered first. Restarts keep the roles that follow from it (RFC 8445 §6.1.1).
     first_offer: Option<Side>,
     live: Vec<Live>,
@@ -92,6 +95,7 @@ impl Exchange {
     ) {
         self.client = Some(facts);
         self.client_offers = kind == SdpType::Offer;
+        self.note_offer(cx, kind);
         if kind == SdpType::Answer {
             self.backend_offers = false;
             self.agree(cx, settings, name, Side::Backend);
@@ -113,6 +117,7 @@ impl Exchange {
         self.shown = self.show(cx, settings, &facts, kind);
         self.backend = Some(facts);
         self.backend_offers = kind == SdpType::Offer;
+        self.note_offer(cx, kind);
         self.completed = false;
         if kind == SdpType::Answer {
             self.client_offers = false;
@@ -161,7 +166,12 @@ impl Exchange {
         self.end_live(commands, EndReason::Hangup);
         let old = std::mem::take(self);
         if old.client_offers {
-            *self = Exchange { client: old.client, client_offers: true, ..Exchange::default() };
+            *self = Exchange {
+                client: old.client,
+                client_offers: true,
+                offered: old.offered,
+                ..Exchange::default()
+            };
         }
     }
 
@@ -188,6 +198,12 @@ impl Exchange {
     /// Whether the packet side serves a part of it.
     pub(super) fn is_live(&self) -> bool {
         !self.live.is_empty()
+    }
+
+    fn note_offer(&mut self, cx: &Context<'_>, kind: SdpType) {
+        if kind == SdpType::Offer {
+            self.offered = Some(cx.now);
+        }
     }
 
     fn end_live(&mut self, commands: &mut Vec<Command>, reason: EndReason) {
@@ -276,7 +292,7 @@ impl Exchange {
             let restarted = take(&mut old, |live| live.tag == agreed.tag);
             let live = match restarted {
                 Some(live) => live.restart(agreed),
-                None => Live::start(cx, settings, self.label(name, agreed.tag), agreed),
+                None => Live::start(cx, settings, self.label(name, agreed.tag), self.offered, agreed),
             };
             cx.commands.push(live.register(settings, role));
             self.live.push(live);
@@ -317,12 +333,18 @@ impl Exchange {
 }
 
 impl Live {
-    fn start(cx: &mut Context<'_>, settings: &Settings, label: Box<str>, agreed: Agreed) -> Self {
+    fn start(
+        cx: &mut Context<'_>,
+        settings: &Settings,
+        label: Box<str>,
+        offered: Option<Instant>,
+        agreed: Agreed,
+    ) -> Self {
         let mut id = [0; 8];
         (cx.random)(&mut id);
         let origin = Arc::new(Origin { route: settings.route.clone(), label });
         let Agreed { tag, client, backend, edge, candidates } = agreed;
-        let owner = Arc::new(Owner::nobody());
+        let owner = Arc::new(Owner::nobody_since(offered));
         Live {
             id: SessionId(u64::from_ne_bytes(id)),
             generation: 0,

@@ -128,7 +128,7 @@ pub enum Verdict {
 }
 
 /// What a dialect is told when it is built: the parts of its route and of the edge that it needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Name of the route.
     pub route: Arc<str>,
@@ -190,6 +190,10 @@ pub trait Dialect: Send {
         let _ = (path, query);
         None
     }
+
+    /// Other settings hold for what comes: the file was changed. The mode stays. Sessions under way keep what they have, and
+    /// are told of the new candidates when they restart ICE.
+    fn renew(&mut self, settings: Settings);
 
     /// A signalling WebSocket closed.
     fn closed(&mut self, cx: &mut Context<'_>, connection: ConnectionId);

@@ -2,20 +2,29 @@
 
 use std::time::Instant;
 
-use super::tables::{AddrKey, BackendEntry, SessionKey};
+use super::tables::{AddrKey, BackendEntry, Here, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Verdict, Via};
+use crate::classify::Kind;
 use crate::session::backend_leg::LocalSocket;
+use crate::session::observe::{Leg, Milestone};
 use crate::stun::{Class, Fingerprint, Message};
 
 impl Forwarder {
     /// DTLS, SRTP or SRTCP. Hot path, like [`Forwarder::client_media`].
     #[inline]
-    pub(super) fn backend_media(&mut self, socket: u16, received: Received, len: usize) -> Verdict {
+    pub(super) fn backend_media(
+        &mut self,
+        now: Instant,
+        socket: u16,
+        received: Received,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Verdict {
         let key = match self.tables.by_backend.get(&AddrKey::new(socket, received.from)) {
-            Some(BackendEntry::Session(key)) => key,
+            Some(BackendEntry::Session(key)) => *key,
             Some(BackendEntry::Flow { session, slot }) => {
                 let (session, slot) = (*session, *slot);
-                return self.through_backend_media(session, slot, len);
+                return self.through_backend_media(now, session, slot, kind, bytes);
             }
             None => return Verdict::Drop(DropReason::UnknownBackend),
         };
@@ -25,11 +34,17 @@ impl Forwarder {
         if !session.accepts_backend(socket, received.from) {
             return Verdict::Drop(DropReason::UnprovenBackend);
         }
+        let tick = self.clock.tick(now);
+        self.counters.heard_down(session.observed.down(tick, kind, bytes));
         let Some(client) = session.client.egress() else {
+            session.observed.note(tick, Milestone::EarlyDown);
             return Verdict::Drop(DropReason::ClientNotReady);
         };
-        session.traffic.down(len);
-        self.counters.down(len);
+        session.traffic.down(bytes.len());
+        self.counters.down(bytes.len());
+        if session.observed.is_tapped() {
+            self.show_down(Here::Half(key), socket, received, client, bytes);
+        }
         let via = Via::Listener(client.listener);
         Verdict::Forward(Destination { via, to: client.remote, local: client.local })
     }
@@ -64,9 +79,12 @@ impl Forwarder {
         else {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
+        self.show(Here::Half(key), Leg::Backend, received.from, local.addr, bytes);
         if !self.offer_to_agents(now, key, local, &received, bytes) {
+            self.note(now, Here::Half(key), Milestone::BackendRejected);
             return Verdict::Drop(DropReason::BackendStunRejected);
         }
+        self.note(now, Here::Half(key), Milestone::BackendStun);
         self.learn_backends(key);
         self.settle(now, key);
         Verdict::Consumed

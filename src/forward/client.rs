@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use super::tables::{ClientEntry, Here, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via};
+use crate::classify::Kind;
 use crate::session::client_leg::{ClientAddr, DueProbe};
+use crate::session::observe::{Leg, Milestone};
 use crate::session::registration::{Registration, SessionEventKind};
 use crate::stun::{
     self, AttributeType, BindingRequest, Class, ErrorCode, Fingerprint, IceRole, IntegrityError, Key, Message,
@@ -21,12 +23,13 @@ impl Forwarder {
         now: Instant,
         listener: u16,
         received: Received,
-        len: usize,
+        kind: Kind,
+        bytes: &[u8],
     ) -> Verdict {
         let (session, slot) = match self.tables.client(listener, received.from) {
             Some(ClientEntry::Here { session, slot }) => (session, slot),
             Some(ClientEntry::Through { session, slot }) => {
-                return self.through_media(now, session, slot, len);
+                return self.through_media(now, session, slot, kind, bytes);
             }
             Some(ClientEntry::Elsewhere { worker }) => return self.hand_over(worker),
             None => return Verdict::Drop(DropReason::UnknownAddress),
@@ -34,16 +37,23 @@ impl Forwarder {
         let Some(state) = self.tables.sessions.get_mut(session.0) else {
             return Verdict::Drop(DropReason::UnknownAddress);
         };
+        let tick = self.clock.tick(now);
         let Ok(moved) = state.client.media(now, slot) else {
+            state.observed.note(tick, Milestone::UnprovenUp);
             return Verdict::Drop(DropReason::UnprovenAddress);
         };
+        self.counters.heard_up(state.observed.up(tick, kind, bytes));
         let Some(path) = state.backend_path() else {
+            state.observed.note(tick, Milestone::EarlyUp);
             return Verdict::Drop(DropReason::BackendNotReady);
         };
-        state.traffic.up(len);
-        self.counters.up(len);
+        state.traffic.up(bytes.len());
+        self.counters.up(bytes.len());
+        if state.observed.is_tapped() {
+            self.show_up(Here::Half(session), listener, received, path, bytes);
+        }
         if moved.is_some() {
-            self.report_moved(session, moved);
+            self.report_moved(now, session, moved);
         }
         Verdict::Forward(Destination { via: Via::Backend(path.socket.index), to: path.remote, local: None })
     }
@@ -85,11 +95,16 @@ impl Forwarder {
             return Verdict::Drop(DropReason::MissingUsername);
         };
         let Some(registration) = self.tables.registrations_by_username.get(username) else {
-            return Verdict::Drop(DropReason::UnknownUsername);
+            return Verdict::Drop(self.unknown_username(now, at.remote.ip()));
         };
         let registration = registration.clone();
+        if !self.may_be_valid(now, at, registration.session) {
+            return Verdict::Drop(DropReason::CheckOverBudget);
+        }
         let here = self.tables.known.get(&registration.session).and_then(|known| known.here);
         if let Err(error) = self.verify_check(here, &registration, message) {
+            self.check_failed(now, at.remote.ip(), registration.session);
+            self.note_forged(now, &registration);
             return Verdict::Drop(error.into());
         }
         let session = match here {
@@ -155,6 +170,7 @@ impl Forwarder {
         let Some(session) = self.tables.sessions.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownUsername);
         };
+        let tick = self.clock.tick(now);
         let number = registration.generation;
         let Some(signing) = session.generation(number).map(|generation| generation.edge_key.clone()) else {
             return Verdict::Drop(DropReason::UnknownUsername);
@@ -173,13 +189,19 @@ impl Forwarder {
                 return Verdict::Drop(DropReason::MalformedStun);
             };
             self.counters.checks_refused += 1;
+            session.observed.note(tick, Milestone::ClientCheckRefused);
             return Verdict::Reply { len, to };
         }
         let Some(checked) =
             session.client.check(now, at, number, id, message.use_candidate(), &mut self.random)
         else {
+            session.observed.note(tick, Milestone::Replayed);
             return Verdict::Drop(DropReason::Replayed);
         };
+        session.observed.note(tick, Milestone::ClientCheck);
+        if message.use_candidate() {
+            session.observed.note(tick, Milestone::ClientNominated);
+        }
         session.client_checked(number);
         if let Some(evicted) = checked.evicted {
             self.tables.forget_client(evicted);
@@ -190,13 +212,16 @@ impl Forwarder {
         if checked.probe {
             self.send_due_probes(now, key);
         }
-        self.report_moved(key, checked.moved);
+        self.report_moved(now, key, checked.moved);
         self.settle(now, key);
         let mapped = std::net::SocketAddr::new(at.remote.ip().to_canonical(), at.remote.port());
         let Ok(len) = stun::binding_success(reply, id, mapped, &signing) else {
             return Verdict::Drop(DropReason::MalformedStun);
         };
         self.counters.checks_answered += 1;
+        let (ours, here) = (self.listener_address(to), Here::Half(key));
+        self.show(here, Leg::Client, at.remote, ours, message.as_bytes());
+        self.show(here, Leg::Client, ours, at.remote, &reply[..len]);
         Verdict::Reply { len, to }
     }
 
@@ -228,7 +253,14 @@ impl Forwarder {
         let Some(moved) = session.client.answered(slot, message.transaction_id()) else {
             return Verdict::Drop(DropReason::UnexpectedStun);
         };
-        self.report_moved(key, moved);
+        self.note(now, Here::Half(key), Milestone::ProbeAnswered);
+        let ours = self.listener_address(Destination {
+            via: Via::Listener(at.listener),
+            to: at.remote,
+            local: at.local,
+        });
+        self.show(Here::Half(key), Leg::Client, at.remote, ours, message.as_bytes());
+        self.report_moved(now, key, moved);
         self.settle(now, key);
         Verdict::Consumed
     }
@@ -238,12 +270,12 @@ impl Forwarder {
         let mut due = Vec::new();
         session.client.due_probes(now, |probe| due.push(probe));
         for probe in due {
-            self.send_probe(key, probe);
+            self.send_probe(now, key, probe);
         }
     }
 
     /// The edge's own check towards a client (xrtc.md §4.1): USERNAME `uC:uE`, key pC.
-    pub(super) fn send_probe(&mut self, key: SessionKey, probe: DueProbe) {
+    pub(super) fn send_probe(&mut self, now: Instant, key: SessionKey, probe: DueProbe) {
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
         let Some(generation) = session.generation(probe.generation) else { return };
         let registration = &generation.registration;
@@ -264,6 +296,8 @@ impl Forwarder {
         self.counters.checks_sent += 1;
         let to =
             Destination { via: Via::Listener(probe.at.listener), to: probe.at.remote, local: probe.at.local };
+        self.note(now, Here::Half(key), Milestone::Probe);
+        self.show(Here::Half(key), Leg::Client, self.listener_address(to), to.to, &bytes);
         self.transmits.push_back(Transmit { to, bytes });
     }
 

@@ -1,5 +1,6 @@
 //! What a worker counts: plain numbers that it alone writes.
 
+use crate::session::observe::Heard;
 use crate::stun::IntegrityError;
 
 macro_rules! drop_reasons {
@@ -33,6 +34,10 @@ drop_reasons! {
     MissingUsername = "missing_username",
     /// USERNAME belongs to no session.
     UnknownUsername = "unknown_username",
+    /// The same, of a source that has sent more such checks than its budget allows (`limits.stun_rate`).
+    SourceOverBudget = "source_over_budget",
+    /// Source and session have both used up their budgets for failed checks: not looked at.
+    CheckOverBudget = "check_over_budget",
     /// A check without MESSAGE-INTEGRITY.
     MissingIntegrity = "missing_integrity",
     /// MESSAGE-INTEGRITY does not fit.
@@ -95,6 +100,14 @@ pub struct Counters {
     pub sessions_ended: u64,
     /// Packets that went to another worker.
     pub handed_over: u64,
+    /// RTP packets that the clients of followed streams have sent, by their numbering.
+    pub rtp_expected_up: u64,
+    /// RTP packets of them that arrived.
+    pub rtp_received_up: u64,
+    /// The same of backends.
+    pub rtp_expected_down: u64,
+    /// And what arrived of them.
+    pub rtp_received_down: u64,
     drops: [u64; DropReason::ALL.len()],
 }
 
@@ -109,6 +122,18 @@ impl Counters {
     pub(super) fn down(&mut self, len: usize) {
         self.down_packets += 1;
         self.down_bytes += len as u64;
+    }
+
+    #[inline]
+    pub(super) fn heard_up(&mut self, heard: Heard) {
+        self.rtp_expected_up += u64::from(heard.expected);
+        self.rtp_received_up += u64::from(heard.received);
+    }
+
+    #[inline]
+    pub(super) fn heard_down(&mut self, heard: Heard) {
+        self.rtp_expected_down += u64::from(heard.expected);
+        self.rtp_received_down += u64::from(heard.received);
     }
 
     pub(super) fn dropped(&mut self, reason: DropReason) {
@@ -131,6 +156,10 @@ impl Counters {
         self.checks_sent += other.checks_sent;
         self.sessions_ended += other.sessions_ended;
         self.handed_over += other.handed_over;
+        self.rtp_expected_up += other.rtp_expected_up;
+        self.rtp_received_up += other.rtp_received_up;
+        self.rtp_expected_down += other.rtp_expected_down;
+        self.rtp_received_down += other.rtp_received_down;
         for (sum, count) in self.drops.iter_mut().zip(other.drops) {
             *sum += count;
         }

@@ -10,10 +10,12 @@ mod client;
 mod counters;
 mod register;
 mod sockets;
+mod story;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod through;
+mod unproven;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +25,7 @@ use std::time::Instant;
 use crate::classify::{self, Kind};
 use crate::session::Progress;
 use crate::session::client_leg::Moved;
+use crate::session::observe::{Clock, Leg, Milestone};
 use crate::session::registration::{EndReason, Origin, SessionEvent, SessionEventKind, SessionId};
 use crate::session::timers::Wheel;
 pub use counters::{Counters, DropReason};
@@ -117,11 +120,13 @@ pub struct Forwarder {
     /// By index; a gap is filled again.
     backend_sockets: Vec<Option<BackendSocket>>,
     max_sessions: usize,
+    unproven: Option<unproven::Unproven>,
     random: Random,
     /// RFC 8445 §7.1.3; the edge is always controlled on the client leg.
     tie_breaker: u64,
     tables: Tables,
     timers: Wheel<TimerKey>,
+    clock: Clock,
     due: Vec<TimerKey>,
     counters: Counters,
     transmits: VecDeque<Transmit>,
@@ -140,10 +145,12 @@ impl Forwarder {
             listeners: setup.listeners,
             backend_sockets: Vec::new(),
             max_sessions: setup.max_sessions,
+            unproven: None,
             random: setup.random,
             tie_breaker: u64::from_be_bytes(tie_breaker),
             tables: Tables::default(),
             timers: Wheel::new(setup.now),
+            clock: Clock::new(setup.now),
             due: Vec::new(),
             counters: Counters::default(),
             transmits: VecDeque::new(),
@@ -160,11 +167,11 @@ impl Forwarder {
         let verdict = match (received.via, kind) {
             (Via::Listener(listener), Kind::Stun) => self.client_stun(now, listener, received, bytes, reply),
             (Via::Listener(listener), Kind::Dtls | Kind::Media) => {
-                self.client_media(now, listener, received, bytes.len())
+                self.client_media(now, listener, received, kind, bytes)
             }
             (Via::Backend(socket), Kind::Stun) => self.backend_stun(now, socket, received, bytes),
             (Via::Backend(socket), Kind::Dtls | Kind::Media) => {
-                self.backend_media(socket, received, bytes.len())
+                self.backend_media(now, socket, received, kind, bytes)
             }
             _ => Verdict::Drop(DropReason::NotIce),
         };
@@ -213,6 +220,17 @@ impl Forwarder {
         self.counters.dropped(reason);
     }
 
+    /// A listener came, with the next index.
+    pub fn add_listener(&mut self, addr: SocketAddr) {
+        self.listeners.push(addr);
+    }
+
+    /// How many addresses of clients are known at a listener, those of other workers' sessions included. Looks at all of
+    /// them: for a listener that is about to go, every few seconds.
+    pub fn clients_at(&self, listener: u16) -> usize {
+        self.tables.clients_at(listener)
+    }
+
     /// Sessions that this worker serves.
     pub fn live_sessions(&self) -> usize {
         self.tables.sessions.len() + self.tables.throughs.len()
@@ -240,7 +258,7 @@ impl Forwarder {
             self.forget_generation(key, &generation);
         }
         for probe in probes {
-            self.send_probe(key, probe);
+            self.send_probe(now, key, probe);
         }
         if let Progress::Over(reason) = progress {
             return self.end(now, key, reason);
@@ -253,8 +271,12 @@ impl Forwarder {
 
     /// After anything happened to a session: sends what its agents want, completes restarts, sets the timer.
     fn settle(&mut self, now: Instant, key: SessionKey) {
-        self.drain_agents(key);
+        self.drain_agents(now, key);
+        let tick = self.clock.tick(now);
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
+        if session.backend_path().is_some() && !session.observed.milestones.has(Milestone::BackendNominated) {
+            session.observed.note(tick, Milestone::BackendNominated);
+        }
         let (progress, replaced, moved) = session.advance();
         if let Some(old) = replaced {
             self.forget_generation(key, &old);
@@ -262,18 +284,24 @@ impl Forwarder {
         if let Progress::Connected { generation } = progress {
             self.report_connected(now, key, generation);
         }
-        self.report_moved(key, moved);
+        self.report_moved(now, key, moved);
         self.rearm(key);
     }
 
-    fn drain_agents(&mut self, key: SessionKey) {
+    fn drain_agents(&mut self, now: Instant, key: SessionKey) {
+        let mut sent = Vec::new();
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
         for generation in session.generations() {
-            while let Some((socket, to, bytes)) = generation.backend.poll_transmit() {
-                self.counters.checks_sent += 1;
-                let to = Destination { via: Via::Backend(socket), to, local: None };
-                self.transmits.push_back(Transmit { to, bytes });
+            while let Some(transmit) = generation.backend.poll_transmit() {
+                sent.push(transmit);
             }
+        }
+        for (socket, to, bytes) in sent {
+            self.counters.checks_sent += 1;
+            self.note(now, Here::Half(key), Milestone::BackendSent);
+            self.show(Here::Half(key), Leg::Backend, self.socket_address(socket, to), to, &bytes);
+            let to = Destination { via: Via::Backend(socket), to, local: None };
+            self.transmits.push_back(Transmit { to, bytes });
         }
     }
 
@@ -289,23 +317,26 @@ impl Forwarder {
     fn report_connected(&mut self, now: Instant, key: SessionKey, generation: u32) {
         let Some(session) = self.tables.sessions.get(key.0) else { return };
         let (Some(client), Some(backend)) = (session.client.egress(), session.backend_path()) else { return };
+        let took = now.saturating_duration_since(session.registered);
         let listener = self.listener_address(Destination {
             via: Via::Listener(client.listener),
             to: client.remote,
             local: client.local,
         });
+        self.note(now, Here::Half(key), Milestone::Connected);
         let kind = SessionEventKind::Connected {
             client: (client.remote, listener),
             backend: (backend.socket.addr, backend.remote),
-            took: now.saturating_duration_since(session.registered),
+            took,
             generation,
         };
         self.report(key, kind);
     }
 
-    fn report_moved(&mut self, key: SessionKey, moved: Option<Moved>) {
+    fn report_moved(&mut self, now: Instant, key: SessionKey, moved: Option<Moved>) {
         let Some(Moved { from, to }) = moved else { return };
         if self.tables.sessions.get(key.0).is_some_and(|session| session.connected) {
+            self.note(now, Here::Half(key), Milestone::Roamed);
             self.report(key, SessionEventKind::Migrated { from, to });
         }
     }
@@ -330,18 +361,20 @@ impl Forwarder {
     }
 
     fn end(&mut self, now: Instant, key: SessionKey, reason: EndReason) {
+        let story = self.last_story(now, Here::Half(key), reason);
         let Some(mut session) = self.tables.remove_session(key) else { return };
         for generation in session.generations() {
             self.release_sockets(generation);
         }
         let (traffic, since) = (session.traffic, session.registered);
-        self.report_end(now, Owned { id: session.id, origin: session.origin, traffic, since }, reason);
+        let ended = Owned { id: session.id, origin: session.origin, traffic, since, story };
+        self.report_end(now, ended, reason);
     }
 
     fn report_end(&mut self, now: Instant, ended: Owned, reason: EndReason) {
         self.counters.sessions_ended += 1;
         let lasted = now.saturating_duration_since(ended.since);
-        let kind = SessionEventKind::Ended { reason, traffic: ended.traffic, lasted };
+        let kind = SessionEventKind::Ended { reason, traffic: ended.traffic, lasted, story: ended.story };
         self.push_event(ended.id, ended.origin, kind);
     }
 }

@@ -8,6 +8,8 @@ use super::tables::{
     client_username,
 };
 use super::{Forwarder, Purpose, SocketRequest};
+use crate::budget::Spent;
+use crate::session::observe::Milestone;
 use crate::session::registration::{
     BackendCandidate, CandidateTransport, Command, EndReason, Mode, Registration, SessionEvent,
     SessionEventKind, SessionId, Traffic,
@@ -54,6 +56,7 @@ impl Forwarder {
             registrations: Vec::new(),
             since: now,
             here: None,
+            failed: Spent::default(),
             elsewhere: Vec::new(),
         });
         let same = entry.registrations.iter().position(|known| known.generation == registration.generation);
@@ -70,7 +73,7 @@ impl Forwarder {
         self.tables.registrations_by_username.insert(client_username(&registration), registration.clone());
         match here {
             Some(Here::Half(key)) => self.restart(now, key, registration),
-            Some(Here::Through(key)) => self.through_restart(key, registration),
+            Some(Here::Through(key)) => self.through_restart(now, key, registration),
             None => self.remind(now + REGISTRATION_TIMEOUT, id),
         }
     }
@@ -87,6 +90,7 @@ impl Forwarder {
         if let Some(unfinished) = session.restart(now, registration) {
             self.forget_generation(key, &unfinished);
         }
+        self.note(now, Here::Half(key), Milestone::Restarted);
         self.connect_backend(now, key);
         self.settle(now, key);
     }
@@ -166,7 +170,8 @@ impl Forwarder {
         reason: EndReason,
     ) {
         let lasted = now.saturating_duration_since(since);
-        let kind = SessionEventKind::Ended { reason, traffic: Traffic::default(), lasted };
+        let story = Some(Box::new(self.story_of_registration(since, now, registration)));
+        let kind = SessionEventKind::Ended { reason, traffic: Traffic::default(), lasted, story };
         self.events.push_back(SessionEvent {
             session: registration.session,
             origin: registration.origin.clone(),
@@ -205,7 +210,7 @@ impl Forwarder {
     }
 
     fn claim_half(&mut self, now: Instant, since: Instant, registration: &Arc<Registration>) -> SessionKey {
-        let session = Session::new(now, since, registration.clone());
+        let session = Session::new(now, since, self.clock.at(since), registration.clone());
         let key = SessionKey(self.tables.sessions.insert(session));
         self.tables.sessions_by_backend_username.insert(backend_username(registration), key);
         self.connect_backend(now, key);

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Forwarder;
-use super::tables::{AddrKey, BackendEntry, SessionKey, ThroughKey};
+use super::tables::{AddrKey, BackendEntry, Here, SessionKey, ThroughKey};
 use crate::session::backend_leg::LocalSocket;
+use crate::session::observe::Milestone;
 use crate::session::registration::{BackendCandidate, CandidateTransport, EndReason};
 use crate::session::through::Wanted;
 
@@ -77,6 +78,11 @@ impl Forwarder {
 
     /// A socket that was asked for cannot be opened: refused, unreachable, or not in time.
     pub fn socket_failed(&mut self, now: Instant, request: SocketRequest) {
+        let here = match request.purpose {
+            Purpose::Legs(session) | Purpose::Connection { session, .. } => Here::Half(session),
+            Purpose::Flow(session, _) => Here::Through(session),
+        };
+        self.note(now, here, Milestone::BackendRefused);
         match request.purpose {
             Purpose::Legs(session) | Purpose::Connection { session, .. } => self.fall_back(now, session),
             Purpose::Flow(session, wanted) => {

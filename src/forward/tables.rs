@@ -8,9 +8,11 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use slab::Slab;
 
+use crate::budget::Spent;
 use crate::session::Session;
 use crate::session::client_leg::{ClientAddr, MAX_PATHS};
 use crate::session::registration::{Origin, Registration, SessionId, Traffic};
+use crate::session::story::Story;
 use crate::session::through::Through;
 
 type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
@@ -54,6 +56,10 @@ impl AddrKey {
         };
         AddrKey { ip, port_and_socket: u32::from(addr.port()) << 16 | u32::from(socket) }
     }
+
+    fn socket(self) -> u16 {
+        self.port_and_socket as u16
+    }
 }
 
 /// Whose address it is.
@@ -82,6 +88,7 @@ pub(super) struct Owned {
     pub(super) origin: Arc<Origin>,
     pub(super) traffic: Traffic,
     pub(super) since: Instant,
+    pub(super) story: Option<Box<Story>>,
 }
 
 /// What is known of a session, whoever serves it.
@@ -92,6 +99,8 @@ pub(super) struct Known {
     pub(super) since: Instant,
     /// Where it is, when it is here.
     pub(super) here: Option<Here>,
+    /// How many of its checks failed lately.
+    pub(super) failed: Spent,
     /// Client addresses that this worker passes on to the one that has the session.
     pub(super) elsewhere: Vec<AddrKey>,
 }
@@ -115,6 +124,10 @@ pub(super) struct Tables {
 impl Tables {
     pub(super) fn client(&self, listener: u16, from: SocketAddr) -> Option<ClientEntry> {
         self.clients_by_addr.get(&AddrKey::new(listener, from)).copied()
+    }
+
+    pub(super) fn clients_at(&self, listener: u16) -> usize {
+        self.clients_by_addr.keys().filter(|key| key.socket() == listener).count()
     }
 
     pub(super) fn learn_client(&mut self, at: ClientAddr, session: SessionKey, slot: u8) {

@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use super::tables::{AddrKey, BackendEntry, ClientEntry, Here, Owned, ThroughKey, TimerKey};
 use super::{Destination, DropReason, Forwarder, Purpose, SocketRequest, Transmit, Verdict, Via};
+use crate::classify::Kind;
 use crate::session::backend_leg::{BackendPath, LocalSocket};
 use crate::session::client_leg::ClientAddr;
+use crate::session::observe::{Direction, Milestone};
 use crate::session::registration::{CandidateTransport, EndReason, Registration, SessionEventKind};
 use crate::session::through::{Flow, Keys, Through, Wanted};
 use crate::stun::{Class, Message};
@@ -23,35 +25,65 @@ fn toward_client(at: ClientAddr) -> Destination {
 impl Forwarder {
     /// DTLS, SRTP or SRTCP of a client. Hot path: one look-up, no allocation.
     #[inline]
-    pub(super) fn through_media(&mut self, now: Instant, key: ThroughKey, slot: u8, len: usize) -> Verdict {
+    pub(super) fn through_media(
+        &mut self,
+        now: Instant,
+        key: ThroughKey,
+        slot: u8,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Verdict {
         let Some(through) = self.tables.throughs.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownAddress);
         };
         through.heard(now, slot);
         let Some(flow) = through.flow(slot) else { return Verdict::Drop(DropReason::UnknownAddress) };
+        let tick = self.clock.tick(now);
         if !flow.may_carry() {
+            through.observed.note(tick, Milestone::UnprovenUp);
             return Verdict::Drop(DropReason::UnprovenAddress);
         }
-        let Some(path) = flow.path else { return Verdict::Drop(DropReason::BackendNotReady) };
-        through.traffic.up(len);
-        self.counters.up(len);
+        let (at, path) = (flow.at, flow.path);
+        self.counters.heard_up(through.observed.up(tick, kind, bytes));
+        let Some(path) = path else {
+            through.observed.note(tick, Milestone::EarlyUp);
+            return Verdict::Drop(DropReason::BackendNotReady);
+        };
+        through.traffic.up(bytes.len());
+        self.counters.up(bytes.len());
+        if through.observed.is_tapped() {
+            self.show_both(Here::Through(key), at, path, Direction::Up, bytes);
+        }
         Verdict::Forward(toward_backend(path))
     }
 
     /// The same of a backend.
     #[inline]
-    pub(super) fn through_backend_media(&mut self, key: ThroughKey, slot: u8, len: usize) -> Verdict {
+    pub(super) fn through_backend_media(
+        &mut self,
+        now: Instant,
+        key: ThroughKey,
+        slot: u8,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Verdict {
         let Some(through) = self.tables.throughs.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
         let Some(flow) = through.flow(slot) else { return Verdict::Drop(DropReason::UnknownBackend) };
-        if !flow.may_carry() {
+        let (at, path, may_carry) = (flow.at, flow.path, flow.may_carry());
+        let tick = self.clock.tick(now);
+        self.counters.heard_down(through.observed.down(tick, kind, bytes));
+        if !may_carry {
+            through.observed.note(tick, Milestone::EarlyDown);
             return Verdict::Drop(DropReason::ClientNotReady);
         }
-        let to = toward_client(flow.at);
-        through.traffic.down(len);
-        self.counters.down(len);
-        Verdict::Forward(to)
+        through.traffic.down(bytes.len());
+        self.counters.down(bytes.len());
+        if let Some(path) = path.filter(|_| through.observed.is_tapped()) {
+            self.show_both(Here::Through(key), at, path, Direction::Down, bytes);
+        }
+        Verdict::Forward(toward_client(at))
     }
 
     /// A check of a client, verified by the caller: it opens a flow, or passes by the one it has.
@@ -65,9 +97,15 @@ impl Forwarder {
         let Some(through) = self.tables.throughs.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownUsername);
         };
+        let tick = self.clock.tick(now);
         let Some(entered) = through.enter(now, at, message.transaction_id()) else {
+            through.observed.note(tick, Milestone::Replayed);
             return Verdict::Drop(DropReason::Replayed);
         };
+        through.observed.note(tick, Milestone::ClientCheck);
+        if message.use_candidate() {
+            through.observed.note(tick, Milestone::ClientNominated);
+        }
         if let Some((evicted, path)) = entered.evicted {
             self.tables.forget_client(evicted);
             self.release_path(path);
@@ -89,7 +127,11 @@ impl Forwarder {
         };
         flow.hold(message.as_bytes());
         match flow.path {
-            Some(path) => Verdict::Forward(toward_backend(path)),
+            Some(path) => {
+                self.note(now, Here::Through(key), Milestone::BackendSent);
+                self.show_both(Here::Through(key), at, path, Direction::Up, message.as_bytes());
+                Verdict::Forward(toward_backend(path))
+            }
             None => Verdict::Consumed,
         }
     }
@@ -111,9 +153,13 @@ impl Forwarder {
         through.heard(now, slot);
         if message.is_binding(Class::Success) {
             through.prove(slot);
+            through.observed.note(self.clock.tick(now), Milestone::ProbeAnswered);
         }
-        match through.flow(slot).and_then(|flow| flow.path) {
-            Some(path) => Verdict::Forward(toward_backend(path)),
+        match through.flow(slot).and_then(|flow| Some((flow.at, flow.path?))) {
+            Some((at, path)) => {
+                self.show_both(Here::Through(key), at, path, Direction::Up, message.as_bytes());
+                Verdict::Forward(toward_backend(path))
+            }
             None => Verdict::Drop(DropReason::BackendNotReady),
         }
     }
@@ -134,12 +180,20 @@ impl Forwarder {
             verify_with_any(through, message, |keys| if request { &keys.client } else { &keys.backend });
         let generation = match authentic {
             Ok(generation) => generation,
-            Err(reason) => return Verdict::Drop(reason),
+            Err(reason) => {
+                through.observed.note(self.clock.tick(now), Milestone::BackendRejected);
+                return Verdict::Drop(reason);
+            }
         };
+        through.observed.note(self.clock.tick(now), Milestone::BackendStun);
         let first = message.is_binding(Class::Success) && through.answered(slot, generation);
         let Some(flow) = through.flow(slot) else { return Verdict::Drop(DropReason::UnknownBackend) };
-        let to = toward_client(flow.at);
-        if let (true, Some(path)) = (first, flow.path) {
+        let (at, path) = (flow.at, flow.path);
+        let to = toward_client(at);
+        if let Some(path) = path {
+            self.show_both(Here::Through(key), at, path, Direction::Down, message.as_bytes());
+        }
+        if let (true, Some(path)) = (first, path) {
             self.report_through_connected(now, key, to, path, generation);
         }
         Verdict::Forward(to)
@@ -153,15 +207,16 @@ impl Forwarder {
         registration: &Arc<Registration>,
         newer: Vec<Arc<Registration>>,
     ) -> ThroughKey {
-        let mut through = Through::new(now, since, registration.clone());
+        let mut through = Through::new(now, since, self.clock.at(since), registration.clone());
         for registration in newer {
             through.restart(registration);
         }
         ThroughKey(self.tables.throughs.insert(through))
     }
 
-    pub(super) fn through_restart(&mut self, key: ThroughKey, registration: Arc<Registration>) {
+    pub(super) fn through_restart(&mut self, now: Instant, key: ThroughKey, registration: Arc<Registration>) {
         let Some(through) = self.tables.throughs.get_mut(key.0) else { return };
+        through.observed.note(self.clock.tick(now), Milestone::Restarted);
         if let Some(old) = through.restart(registration) {
             self.tables.forget_registration(&old.registration);
         }
@@ -239,6 +294,7 @@ impl Forwarder {
         let entry = BackendEntry::Flow { session: key, slot: wanted.slot };
         self.tables.by_backend.insert(AddrKey::new(socket.index, wanted.toward), entry);
         if !held.is_empty() {
+            self.note(now, Here::Through(key), Milestone::BackendSent);
             self.transmits.push_back(Transmit { to: toward_backend(path), bytes: held });
         }
         self.rearm_through(key);
@@ -301,6 +357,7 @@ impl Forwarder {
     }
 
     pub(super) fn end_through(&mut self, now: Instant, key: ThroughKey, reason: EndReason) {
+        let story = self.last_story(now, Here::Through(key), reason);
         let Some(through) = self.tables.throughs.try_remove(key.0) else { return };
         for (_, flow) in through.flows() {
             self.forget_flow(flow);
@@ -309,7 +366,7 @@ impl Forwarder {
         let (id, origin) = (through.id, through.origin.clone());
         self.report_end(
             now,
-            Owned { id, origin, traffic: through.traffic, since: through.registered },
+            Owned { id, origin, traffic: through.traffic, since: through.registered, story },
             reason,
         );
     }
@@ -331,6 +388,8 @@ impl Forwarder {
         generation: u32,
     ) {
         let listener = self.listener_address(client);
+        self.note(now, Here::Through(key), Milestone::BackendNominated);
+        self.note(now, Here::Through(key), Milestone::Connected);
         let Some(through) = self.tables.throughs.get(key.0) else { return };
         let kind = SessionEventKind::Connected {
             client: (client.to, listener),

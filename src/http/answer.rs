@@ -9,13 +9,14 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue,
+    HeaderValue, RETRY_AFTER,
 };
 use hyper::{Response, StatusCode};
 
 use super::body::{self, Body};
 use super::coding::CodingError;
 use super::rest::Refusal;
+use crate::budget::OverBudget;
 
 /// Why a request gets an answer of the edge instead of the upstream's.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,8 @@ pub(super) enum Fault {
     Registration(#[from] Refusal),
     #[error("{reason}")]
     Refused { reason: String, body: Vec<u8> },
+    #[error("too many requests from this address, try again in {} s", retry_after(.0))]
+    OverBudget(OverBudget),
     #[error("upstream group {group} has no server for {kind}")]
     NoServer { group: String, kind: &'static str },
     #[error("upstream {server}: {reason}")]
@@ -60,6 +63,7 @@ impl Fault {
                 StatusCode::BAD_REQUEST
             }
             Fault::Registration(refusal) => refusal.status(),
+            Fault::OverBudget(_) => StatusCode::TOO_MANY_REQUESTS,
             Fault::RequestSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Fault::NoServer { .. } | Fault::Upstream { .. } => StatusCode::BAD_GATEWAY,
             Fault::UpstreamSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -71,7 +75,11 @@ impl Fault {
     pub(super) fn into_response(self) -> Response<Body> {
         let status = self.status();
         let header = match &self {
-            Fault::Registration(refusal) => refusal.header(),
+            Fault::Registration(refusal) => refusal
+                .header()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))),
+            // RFC 9110 §10.2.3
+            Fault::OverBudget(over) => Some((RETRY_AFTER, HeaderValue::from(retry_after(over)))),
             _ => None,
         };
         let body = match self {
@@ -81,10 +89,15 @@ impl Fault {
         };
         let mut response = own(status, Some(body));
         if let Some((name, value)) = header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, value);
         }
         response
     }
+}
+
+/// Whole seconds, at least one.
+fn retry_after(over: &OverBudget) -> u64 {
+    over.retry_after.as_secs() + 1
 }
 
 /// 200 with a JSON body that a dialect wrote.

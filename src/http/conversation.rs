@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::config::ServerUrl;
-use crate::dialect::{ConnectionId, Context, Dialect, ExchangeId, Head, Message, Verdict};
+use crate::dialect::{ConnectionId, Context, Dialect, ExchangeId, Head, Message, Settings, Verdict};
 use crate::session::registration::{EndReason, SessionId, SessionSink};
 
 /// A dialect and where its commands go.
@@ -55,6 +55,10 @@ impl Conversation {
 
     pub(super) fn pinned(&self, path: &str, query: Option<&str>) -> Option<ServerUrl> {
         self.lock().pinned(path, query)
+    }
+
+    pub(super) fn renew(&self, settings: Settings) {
+        self.lock().renew(settings);
     }
 
     pub(super) fn closed(&self, connection: ConnectionId) {

@@ -6,9 +6,11 @@
 
 mod answer;
 mod body;
+mod budgets;
 mod checks;
 mod coding;
 mod conversation;
+mod current;
 mod dial;
 mod files;
 mod forwarded;
@@ -28,6 +30,8 @@ mod websocket;
 mod ws_frame;
 mod ws_relay;
 
+pub use budgets::Budgets;
+pub use current::{Current, WeakCurrent};
 pub use forwarded::{Arrival, TlsFacts, client_ip};
 pub use rest::{CountriesError, Registrar, fuzz as fuzz_registration};
 pub use server::{Phase, serve_connection};

@@ -18,8 +18,11 @@ use crate::route::{
 /// The groups, and who sticks to their servers.
 #[derive(Debug)]
 pub(super) struct Pools {
-    groups: Vec<Pool>,
-    sticky: Mutex<StickyTable>,
+    groups: Vec<Arc<Pool>>,
+    /// Outlives every configuration: routes and groups have numbers there that they keep.
+    sticky: Arc<Mutex<StickyTable>>,
+    /// The number of the next group that comes.
+    next_number: usize,
 }
 
 /// One group.
@@ -28,13 +31,16 @@ pub(super) struct Pool {
     pub(super) name: Arc<str>,
     pub(super) check: Option<HealthCheck>,
     pub(super) servers: Vec<ServerUrl>,
+    config: UpstreamGroup,
+    /// In the sticky table.
+    number: usize,
     balancer: Mutex<Balancer>,
 }
 
 /// A request that needs a server.
 #[derive(Debug)]
 pub(super) struct Need<'a> {
-    /// Index of its route.
+    /// The number of its route in the sticky table.
     pub(super) route: usize,
     pub(super) upstream: &'a RouteUpstream,
     pub(super) kind: RequestKind,
@@ -83,7 +89,28 @@ impl Belongs {
 
 impl Pools {
     pub(super) fn new(groups: &[UpstreamGroup]) -> Self {
-        Pools { groups: groups.iter().map(Pool::new).collect(), sticky: Mutex::new(StickyTable::new()) }
+        let none =
+            Pools { groups: Vec::new(), sticky: Arc::new(Mutex::new(StickyTable::new())), next_number: 0 };
+        none.renewed(groups)
+    }
+
+    /// The same for changed groups: a group of the same name is the same group. What is known of servers that stay, and who
+    /// sticks to them, stays known.
+    pub(super) fn renewed(&self, groups: &[UpstreamGroup]) -> Self {
+        let mut next_number = self.next_number;
+        let mut renewed = Vec::with_capacity(groups.len());
+        for group in groups {
+            let known = self.groups.iter().find(|pool| pool.name == group.name);
+            renewed.push(match known {
+                Some(pool) if pool.config == *group => pool.clone(),
+                Some(pool) => Arc::new(Pool::new(group, pool.number, pool.balancer().renewed(group))),
+                None => {
+                    next_number += 1;
+                    Arc::new(Pool::new(group, next_number, Balancer::new(group)))
+                }
+            });
+        }
+        Pools { groups: renewed, sticky: self.sticky.clone(), next_number }
     }
 
     /// The server that the dialect names, else that of its Janus session, else of its sticky session, else the one whose turn it is.
@@ -108,7 +135,8 @@ impl Pools {
 
     fn pick_in(&self, group: usize, pool: &Pool, need: &Need<'_>) -> Option<Pick> {
         let now = Instant::now();
-        let at_home = need.belongs.janus_session.and_then(|id| self.sticky().janus_machine(group, id, now));
+        let at_home =
+            need.belongs.janus_session.and_then(|id| self.sticky().janus_machine(pool.number, id, now));
         let machines: Vec<Machine> = match need.belongs.key {
             Some(key) => self.sticky().machines(key, need.route, need.kind, now).collect(),
             None => Vec::new(),
@@ -185,14 +213,15 @@ impl Pools {
         is_due.then(|| HeaderValue::from_str(&key.cookie(is_tls)).ok()).flatten()
     }
 
-    /// The route that a live sticky session used last.
+    /// The number of the route that a live sticky session used last.
     pub(super) fn last_route(&self, key: StickyKey) -> Option<usize> {
         self.sticky().last_route(key, Instant::now())
     }
 
     /// A server showed that it has a Janus session.
     pub(super) fn learn_janus(&self, home: Home, id: u64) {
-        self.sticky().learn_janus(home.group, id, home.machine, Instant::now());
+        let Some(pool) = self.groups.get(home.group) else { return };
+        self.sticky().learn_janus(pool.number, id, home.machine, Instant::now());
     }
 
     pub(super) fn sweep(&self) {
@@ -210,7 +239,7 @@ impl Pools {
     }
 
     pub(super) fn get(&self, group: usize) -> Option<&Pool> {
-        self.groups.get(group)
+        self.groups.get(group).map(|pool| &**pool)
     }
 
     fn sticky(&self) -> MutexGuard<'_, StickyTable> {
@@ -219,12 +248,14 @@ impl Pools {
 }
 
 impl Pool {
-    fn new(group: &UpstreamGroup) -> Self {
+    fn new(group: &UpstreamGroup, number: usize, balancer: Balancer) -> Self {
         Pool {
             name: group.name.clone(),
             check: group.health.clone(),
             servers: group.servers.clone(),
-            balancer: Mutex::new(Balancer::new(group)),
+            config: group.clone(),
+            number,
+            balancer: Mutex::new(balancer),
         }
     }
 

@@ -23,7 +23,7 @@ use super::answer::{self, Fault};
 use super::body::{self, Body, ReadError, Received};
 use super::coding;
 use super::conversation::Conversation;
-use super::forwarded::{Arrival, request_id, set_forwarded};
+use super::forwarded::{Arrival, client_ip, request_id, set_forwarded};
 use super::forwarding::{Forwarded, forward};
 use super::headers::{is_websocket_upgrade, remove_hop_by_hop};
 use super::pools::Need;
@@ -87,6 +87,7 @@ async fn phases(
     trace: &mut Trace,
 ) -> Result<Response<Body>, Fault> {
     check(&request)?;
+    within_budget(service, client, &request)?;
     let found = find_route(service, &request);
     if let Some((rest, resource)) = service.rest(request.uri().path())
         && !matches!(found, Err(Fault::Misdirected))
@@ -104,7 +105,7 @@ async fn phases(
     };
     trace.route = Some(route.name.clone());
     let kind = if is_websocket_upgrade(&request) { RequestKind::WebSocket } else { RequestKind::Http };
-    let mut need = route.need(chosen.route, kind, request.uri().path(), request.headers());
+    let mut need = route.need(kind, request.uri().path(), request.headers());
     need.takes_turn = request.method() != Method::OPTIONS;
     let arrival = &client.arrival;
     if kind == RequestKind::WebSocket {
@@ -167,6 +168,21 @@ fn check(request: &Request<Received>) -> Result<(), Fault> {
         return Err(Fault::Malformed("this is no forward proxy"));
     }
     Ok(())
+}
+
+/// Registrations have a budget of their own: an application server asks for many clients.
+fn within_budget(
+    service: &HttpService,
+    client: &ClientConnection,
+    request: &Request<Received>,
+) -> Result<(), Fault> {
+    let Some(budgets) = &service.budgets else { return Ok(()) };
+    let ip = client_ip(client.arrival.peer.ip(), request.headers(), &service.trusted_proxies);
+    let taken = match service.rest(request.uri().path()) {
+        Some(_) => budgets.registration(ip),
+        None => budgets.request(ip),
+    };
+    taken.map_err(Fault::OverBudget)
 }
 
 enum Decided {

@@ -61,7 +61,7 @@ pub(super) async fn unrouted<'a>(
 
 fn stay<'a>(service: &'a HttpService, request: &Request<Received>) -> Option<(Chosen, &'a ServedRoute)> {
     let key = Belongs::of(request.headers()).key?;
-    let route = service.pools.last_route(key)?;
+    let route = service.route_numbered(service.pools.last_route(key)?)?;
     let chosen = service.table.stay(route, request.uri().path())?;
     Some((chosen, service.route(route)?))
 }

@@ -18,9 +18,9 @@ use tokio::sync::watch;
 use tracing::trace;
 
 use super::body::{Body, BodyError};
+use super::current::Current;
 use super::forwarded::Arrival;
 use super::proxy;
-use super::service::HttpService;
 
 /// How far a service is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,17 +47,18 @@ const IDLE_STOP_TIMEOUT: Duration = Duration::from_millis(100);
 pub async fn serve_connection<I>(
     io: I,
     arrival: Arrival,
-    service: Arc<HttpService>,
+    service: impl Into<Current>,
     mut phase: watch::Receiver<Phase>,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let current = service.into();
     let client = Arc::new(ClientConnection { arrival, phase: phase.clone(), next: Mutex::new(None) });
     let for_requests = client.clone();
     let requests = Arc::new(());
     let underway = Arc::downgrade(&requests);
     let answer = service_fn(move |request| {
-        let (service, client, underway) = (service.clone(), for_requests.clone(), requests.clone());
+        let (service, client, underway) = (current.service(), for_requests.clone(), requests.clone());
         async move {
             let response = proxy::respond(&service, &client, request).await;
             Ok::<_, Infallible>(response.map(|body| Underway { body, _request: underway }))

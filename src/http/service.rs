@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hyper::header::HeaderMap;
 use tokio::sync::watch;
 
+use super::budgets::Budgets;
 use super::checks;
 use super::conversation::Conversation;
 use super::files::Files;
@@ -30,7 +31,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct HttpService {
     pub(super) table: RouteTable,
-    pub(super) upstreams: Upstreams,
+    pub(super) upstreams: Arc<Upstreams>,
     pub(super) pools: Pools,
     pub(super) files: Option<Files>,
     pub(super) trusted_proxies: Vec<IpNet>,
@@ -38,16 +39,34 @@ pub struct HttpService {
     pub(super) body_limit: usize,
     /// Largest WebSocket message a dialect reads, bytes.
     pub(super) message_limit: usize,
+    /// How much a source may ask for; `None`: as much as it likes.
+    pub(super) budgets: Option<Arc<Budgets>>,
     rest: Option<Rest>,
     routes: Vec<ServedRoute>,
-    next_connection: AtomicU64,
-    next_exchange: AtomicU64,
+    /// Dialects of earlier configurations that connections may still use.
+    retired: Vec<Weak<Conversation>>,
+    config: config::Http,
+    servers: Vec<ServerUrl>,
+    numbers: Arc<Numbers>,
+}
+
+/// What is counted over all configurations of a service.
+#[derive(Debug, Default)]
+struct Numbers {
+    connection: AtomicU64,
+    exchange: AtomicU64,
+    route: AtomicUsize,
 }
 
 /// A route with what serves it.
 #[derive(Debug)]
 pub(super) struct ServedRoute {
     pub(super) name: Arc<str>,
+    /// In the sticky table; kept over all configurations.
+    number: usize,
+    /// What its dialect is told when this configuration takes over.
+    settings: Settings,
+    dialect: Option<DialectKind>,
     pub(super) conversation: Option<Arc<Conversation>>,
     pub(super) upstream: RouteUpstream,
     /// Whether Janus sessions must find the server of a group that has them.
@@ -94,25 +113,100 @@ impl HttpService {
         sink: &Arc<dyn SessionSink>,
         dialects: &DialectBuilder,
     ) -> Result<Self, ServiceError> {
-        let build = |route| ServedRoute::new(route, upstreams, edge_candidates, sink, dialects);
-        let routes = config.routes.iter().map(build).collect::<Result<_, _>>()?;
+        Self::build(None, config, upstreams, limits, edge_candidates, sink, dialects)
+    }
+
+    /// The service as a changed file has it. What goes on stays: dialects of routes that keep their name, dialect and mode,
+    /// who sticks to which server, what is known of servers, open upstream connections where nothing about them changed.
+    /// Nothing of this is touched before [`HttpService::take_over`].
+    pub fn renewed(
+        &self,
+        config: &config::Http,
+        upstreams: &[UpstreamGroup],
+        limits: &Limits,
+        edge_candidates: &EdgeCandidates,
+        sink: &Arc<dyn SessionSink>,
+    ) -> Result<Self, ServiceError> {
+        Self::build(Some(self), config, upstreams, limits, edge_candidates, sink, &dialect::build)
+    }
+
+    /// Tells what goes on that it follows this configuration now.
+    pub(super) fn take_over(&self) {
+        for route in &self.routes {
+            if let Some(conversation) = &route.conversation {
+                conversation.renew(route.settings.clone());
+            }
+        }
+    }
+
+    fn build(
+        before: Option<&HttpService>,
+        config: &config::Http,
+        upstreams: &[UpstreamGroup],
+        limits: &Limits,
+        edge_candidates: &EdgeCandidates,
+        sink: &Arc<dyn SessionSink>,
+        dialects: &DialectBuilder,
+    ) -> Result<Self, ServiceError> {
+        let numbers = before.map(|before| before.numbers.clone()).unwrap_or_default();
+        let build = |route: &config::Route| {
+            let known = before.and_then(|before| before.routes.iter().find(|known| known.name == route.name));
+            let number = known.map(|known| known.number);
+            let number = number.unwrap_or_else(|| numbers.route.fetch_add(1, Ordering::Relaxed));
+            ServedRoute::new(route, upstreams, edge_candidates, sink, dialects, known, number)
+        };
+        let routes = config.routes.iter().map(build).collect::<Result<Vec<_>, _>>()?;
         let servers = config.routes.iter().flat_map(|route| match &route.upstream {
             RouteUpstream::Server(server) => std::slice::from_ref(server),
             RouteUpstream::Group(group) => upstreams.get(*group).map_or(&[][..], |group| &group.servers),
         });
+        let servers: Vec<ServerUrl> = servers.cloned().collect();
         Ok(HttpService {
             table: RouteTable::new(config),
-            upstreams: Upstreams::new(&config.upstream, servers)?,
-            pools: Pools::new(upstreams),
+            upstreams: match before.filter(|before| before.reaches_alike(config, &servers)) {
+                Some(before) => before.upstreams.clone(),
+                None => Arc::new(Upstreams::new(&config.upstream, servers.iter())?),
+            },
+            pools: match before {
+                Some(before) => before.pools.renewed(upstreams),
+                None => Pools::new(upstreams),
+            },
             files: config.root.clone().map(Files::new),
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,
+            budgets: before.and_then(|before| before.budgets.clone()),
             rest: None,
+            retired: before.map(|before| before.retiring(&routes)).unwrap_or_default(),
             routes,
-            next_connection: AtomicU64::new(1),
-            next_exchange: AtomicU64::new(1),
+            config: config.clone(),
+            servers,
+            numbers,
         })
+    }
+
+    /// Whether upstream connections of this service serve `config` too. A CA file may have other contents now.
+    fn reaches_alike(&self, config: &config::Http, servers: &[ServerUrl]) -> bool {
+        config.upstream.ca_file.is_none()
+            && self.config.upstream == config.upstream
+            && self.servers == servers
+    }
+
+    /// The dialects that `routes` do not go on with.
+    fn retiring(&self, routes: &[ServedRoute]) -> Vec<Weak<Conversation>> {
+        let goes_on = |conversation: &Arc<Conversation>| {
+            let mut going_on = routes.iter().filter_map(|route| route.conversation.as_ref());
+            going_on.any(|other| Arc::ptr_eq(other, conversation))
+        };
+        let own = self.routes.iter().filter_map(|route| route.conversation.as_ref());
+        let leaving = own.filter(|conversation| !goes_on(conversation)).map(Arc::downgrade);
+        self.retired.iter().filter(|retired| retired.strong_count() > 0).cloned().chain(leaving).collect()
+    }
+
+    /// The same service, with budgets for what a source may ask for.
+    pub fn with_budgets(mut self, budgets: &Arc<Budgets>) -> Self {
+        self.budgets = Some(budgets.clone());
+        self
     }
 
     /// The same service, with the REST API where `config` has it.
@@ -174,11 +268,11 @@ impl HttpService {
     }
 
     pub(super) fn next_connection(&self) -> ConnectionId {
-        ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
+        ConnectionId(self.numbers.connection.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     pub(super) fn next_exchange(&self) -> ExchangeId {
-        ExchangeId(self.next_exchange.fetch_add(1, Ordering::Relaxed))
+        ExchangeId(self.numbers.exchange.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// All servers of a route.
@@ -189,20 +283,27 @@ impl HttpService {
         }
     }
 
-    fn conversations(&self) -> impl Iterator<Item = &Arc<Conversation>> {
-        self.routes.iter().filter_map(|route| route.conversation.as_ref())
+    /// The route with this number in the sticky table.
+    pub(super) fn route_numbered(&self, number: usize) -> Option<usize> {
+        self.routes.iter().position(|route| route.number == number)
+    }
+
+    /// Those of earlier configurations included.
+    fn conversations(&self) -> impl Iterator<Item = Arc<Conversation>> {
+        let own = self.routes.iter().filter_map(|route| route.conversation.clone());
+        own.chain(self.retired.iter().filter_map(Weak::upgrade))
     }
 }
 
 impl ServedRoute {
-    /// What a request on this route, the `index`-th, needs.
-    pub(super) fn need(&self, index: usize, kind: RequestKind, path: &str, headers: &HeaderMap) -> Need<'_> {
+    /// What a request on this route needs.
+    pub(super) fn need(&self, kind: RequestKind, path: &str, headers: &HeaderMap) -> Need<'_> {
         let mut belongs = match self.upstream {
             RouteUpstream::Group(_) => Belongs::of(headers),
             RouteUpstream::Server(_) => Belongs::default(),
         };
         belongs.janus_session = self.pins_janus.then(|| session_in_path(path)).flatten();
-        Need { route: index, upstream: &self.upstream, kind, belongs, takes_turn: true, server: None }
+        Need { route: self.number, upstream: &self.upstream, kind, belongs, takes_turn: true, server: None }
     }
 
     fn new(
@@ -211,17 +312,32 @@ impl ServedRoute {
         edge_candidates: &EdgeCandidates,
         sink: &Arc<dyn SessionSink>,
         dialects: &DialectBuilder,
+        known: Option<&ServedRoute>,
+        number: usize,
     ) -> Result<Self, ServiceError> {
         if let RouteUpstream::Group(group) = route.upstream
             && group >= groups.len()
         {
             return Err(ServiceError::NoGroup { route: route.name.clone(), group });
         }
-        let dialect =
-            route.dialect.as_ref().and_then(|kind| dialects(kind, settings(route, edge_candidates)));
-        let conversation = dialect.map(|dialect| Arc::new(Conversation::new(dialect, sink.clone())));
+        let settings = settings(route, edge_candidates);
+        let goes_on = |known: &&ServedRoute| {
+            known.dialect == route.dialect
+                && known.settings.mode == settings.mode
+                && known.conversation.is_some()
+        };
+        let conversation = match known.filter(goes_on) {
+            Some(known) => known.conversation.clone(),
+            None => {
+                let dialect = route.dialect.as_ref().and_then(|kind| dialects(kind, settings.clone()));
+                dialect.map(|dialect| Arc::new(Conversation::new(dialect, sink.clone())))
+            }
+        };
         Ok(ServedRoute {
             name: route.name.clone(),
+            number,
+            settings,
+            dialect: route.dialect.clone(),
             conversation,
             upstream: route.upstream.clone(),
             pins_janus: route.dialect == Some(DialectKind::Janus)

@@ -6,6 +6,7 @@
 //! wrong worker, travel through their inboxes.
 
 mod batch;
+mod listeners;
 mod socket;
 pub mod tcp;
 pub mod turn;
@@ -18,13 +19,16 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::error;
 
-use crate::config::Media;
-use crate::forward::Counters;
+use crate::config::{Limits, Media};
+use crate::forward::{Counters, Forwarder};
 use crate::session::registration::{Command, SessionEvent, SessionSink};
+pub use listeners::{Bound, ListenerIndex};
+use listeners::{Slot, tell};
 use tcp::{FromStream, StreamDoor};
 use worker::{HandedOver, Worker};
 
@@ -53,9 +57,26 @@ pub enum ListenError {
 /// What goes to a worker besides packets.
 enum ToWorker {
     Command(Command),
+    /// A listener came, with the next index. One for streams has no socket here.
+    Listen(SocketAddr, Option<socket::Socket>),
+    /// How many addresses of clients are known at a listener?
+    CountClients(u16, mpsc::Sender<usize>),
+    /// Are you there?
+    Ping(mpsc::Sender<()>),
+    /// Close a listener that nobody uses.
+    CloseListener(u16),
+    /// Other limits hold from now on.
+    Limits(Arc<Limits>),
+    /// Sockets that are opened from now on.
+    Media(Media),
+    /// Somebody wants to know something.
+    Ask(Question),
     /// End every session, then stop.
     Stop,
 }
+
+/// What is looked up in a worker's state, between two batches.
+type Question = Box<dyn FnOnce(&mut Forwarder, Instant) + Send>;
 
 /// The way into one worker.
 struct Inbox {
@@ -78,7 +99,8 @@ struct Published {
 #[derive(Clone)]
 pub struct PacketSide {
     inboxes: Arc<[Inbox]>,
-    addresses: Arc<[SocketAddr]>,
+    /// By index of the listener, those that are gone included.
+    slots: Arc<Mutex<Vec<Slot>>>,
     udp_listeners: usize,
     next_worker: Arc<AtomicU32>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
@@ -96,21 +118,6 @@ impl PacketSide {
         events: UnboundedSender<SessionEvent>,
     ) -> Result<PacketSide, ListenError> {
         let workers = media.workers.max(1);
-        let mut sockets: Vec<Vec<socket::Socket>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        for addr in listeners {
-            // With port 0 the kernel chooses once, for all workers.
-            let mut chosen = *addr;
-            let failed = |source| ListenError::Bind { addr: *addr, source };
-            socket::Socket::is_free(chosen).map_err(failed)?;
-            for of_worker in &mut sockets {
-                let bound = socket::Socket::listen(chosen, media).map_err(failed)?;
-                chosen = bound.local_addr()?;
-                of_worker.push(bound);
-            }
-            addresses.push(chosen);
-        }
-        addresses.extend_from_slice(stream_listeners);
         let runtime = tokio::runtime::Handle::try_current().ok();
         let mut inboxes = Vec::new();
         let mut receivers = Vec::new();
@@ -125,9 +132,7 @@ impl PacketSide {
         }
         let inboxes: Arc<[Inbox]> = inboxes.into();
         let mut threads = Vec::new();
-        for (number, (sockets, (poll, commands, packets, streams))) in
-            sockets.into_iter().zip(receivers).enumerate()
-        {
+        for (number, (poll, commands, packets, streams)) in receivers.into_iter().enumerate() {
             let setup = worker::Setup {
                 number: number as u32,
                 poll,
@@ -136,21 +141,41 @@ impl PacketSide {
                 streams,
                 runtime: runtime.clone(),
                 inboxes: inboxes.clone(),
-                listeners: sockets,
-                addresses: addresses.clone(),
                 media: media.clone(),
                 max_sessions,
                 events: events.clone(),
             };
             threads.push(spawn(number, Worker::new(setup)?)?);
         }
-        Ok(PacketSide {
+        let side = PacketSide {
             inboxes,
-            addresses: addresses.into(),
+            slots: Arc::default(),
             udp_listeners: listeners.len(),
             next_worker: Arc::default(),
             threads: Arc::new(Mutex::new(threads)),
-        })
+        };
+        match side.open(listeners, stream_listeners, media) {
+            Ok(()) => Ok(side),
+            Err(error) => {
+                side.stop();
+                Err(error)
+            }
+        }
+    }
+
+    fn open(
+        &self,
+        listeners: &[SocketAddr],
+        stream_listeners: &[SocketAddr],
+        media: &Media,
+    ) -> Result<(), ListenError> {
+        for addr in listeners {
+            self.listen(self.bind(*addr, media)?);
+        }
+        for addr in stream_listeners {
+            self.add_stream_door(*addr);
+        }
+        Ok(())
     }
 
     /// Where the connections of the stream listener with this index meet the workers.
@@ -162,18 +187,9 @@ impl PacketSide {
         }
     }
 
-    /// Gives a packet of a stream to a worker; whether there was room.
-    fn offer_stream(&self, worker: u32, message: FromStream) -> bool {
-        let Some(inbox) = self.inboxes.get(worker as usize) else { return false };
-        let taken = inbox.streams.try_send(message).is_ok();
-        // A failed wake means that the worker is awake already, or gone.
-        let _ = inbox.waker.wake();
-        taken
-    }
-
-    /// Where the listeners listen, in the order they were given, those for streams last.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Where the listeners listen, in the order in which they came; those that are gone too.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.slots().iter().map(|slot| slot.addr).collect()
     }
 
     /// Sessions with a client.
@@ -195,6 +211,29 @@ impl PacketSide {
         sum
     }
 
+    /// How many workers there are; they are numbered from 0.
+    pub fn workers(&self) -> u32 {
+        self.inboxes.len() as u32
+    }
+
+    /// Asks a worker something that only it knows. The worker answers between two batches, so `question` must be quick:
+    /// bounded, a few microseconds. `None`: there is no such worker, or it has stopped.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        worker: u32,
+        question: impl FnOnce(&mut Forwarder, Instant) -> T + Send + 'static,
+    ) -> Option<T> {
+        let inbox = self.inboxes.get(worker as usize)?;
+        let (tell, answer) = tokio::sync::oneshot::channel();
+        let question: Question = Box::new(move |forwarder, now| {
+            // Whoever asked may be gone.
+            let _ = tell.send(question(forwarder, now));
+        });
+        inbox.commands.send(ToWorker::Ask(question)).ok()?;
+        let _ = inbox.waker.wake();
+        answer.await.ok()
+    }
+
     /// Ends every session and every worker; returns when they are gone. Blocks for milliseconds.
     pub fn stop(&self) {
         self.tell(|| ToWorker::Stop);
@@ -208,9 +247,7 @@ impl PacketSide {
 
     fn tell(&self, message: impl Fn() -> ToWorker) {
         for inbox in self.inboxes.iter() {
-            // Fails only for a worker that has stopped, which needs no commands.
-            let _ = inbox.commands.send(message());
-            let _ = inbox.waker.wake();
+            tell(inbox, message());
         }
     }
 }

@@ -46,8 +46,6 @@ pub(super) struct Setup {
     pub(super) streams: mpsc::Receiver<FromStream>,
     pub(super) runtime: Option<tokio::runtime::Handle>,
     pub(super) inboxes: Arc<[Inbox]>,
-    pub(super) listeners: Vec<Socket>,
-    pub(super) addresses: Vec<SocketAddr>,
     pub(super) media: Media,
     pub(super) max_sessions: usize,
     pub(super) events: UnboundedSender<SessionEvent>,
@@ -60,7 +58,8 @@ pub(super) struct Worker {
     packets: mpsc::Receiver<HandedOver>,
     pub(super) streams: Streams,
     pub(super) inboxes: Arc<[Inbox]>,
-    listeners: Vec<Socket>,
+    /// By index; those for streams have no socket, and neither have those that are closed.
+    listeners: Vec<Option<Socket>>,
     /// By index; a closed one leaves a gap that the forwarder fills again.
     pub(super) backends: Vec<Option<BackendEnd>>,
     pub(super) media: Media,
@@ -83,14 +82,10 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(setup: Setup) -> io::Result<Worker> {
-        for (index, socket) in setup.listeners.iter().enumerate() {
-            setup.poll.registry().register(&mut SourceFd(&socket.fd()), Token(index), Interest::READABLE)?;
-        }
         let now = Instant::now();
-        let listener_queues = setup.addresses.iter().map(|_| Vec::new()).collect();
         let forwarder = Forwarder::new(forward::Setup {
             worker: setup.number,
-            listeners: setup.addresses,
+            listeners: Vec::new(),
             max_sessions: setup.max_sessions,
             random: Box::new(|buffer| rand::fill(buffer)),
             now,
@@ -102,9 +97,9 @@ impl Worker {
             packets: setup.packets,
             streams: Streams::new(setup.streams, setup.runtime),
             inboxes: setup.inboxes,
-            listener_queues,
-            ready: (0..setup.listeners.len()).map(|index| Via::Listener(index as u16)).collect(),
-            listeners: setup.listeners,
+            listener_queues: Vec::new(),
+            ready: VecDeque::new(),
+            listeners: Vec::new(),
             backends: Vec::new(),
             backend_queues: Vec::new(),
             media: setup.media,
@@ -125,7 +120,7 @@ impl Worker {
         let mut events = Events::with_capacity(256);
         while !self.stopping {
             self.wait(&mut events)?;
-            self.read_commands(Instant::now());
+            self.read_commands(Instant::now())?;
             for _ in 0..self.ready.len() {
                 let Some(via) = self.ready.pop_front() else { break };
                 self.turn(via)?;
@@ -204,7 +199,7 @@ impl Worker {
             self.unpublished = true;
             let now = Instant::now();
             // A client's check may follow its registration closely: whoever sent it had the command sent before.
-            self.read_commands(now);
+            self.read_commands(now)?;
             for i in 0..count {
                 let Some(datagram) = self.receiver.datagram(i) else { continue };
                 self.decide_over(now, via, datagram);
@@ -266,9 +261,10 @@ impl Worker {
         self.replies = 0;
         while let Some(via) = self.dirty.pop() {
             let (queue, socket) = match via {
-                Via::Listener(i) => {
-                    (&mut self.listener_queues[usize::from(i)], self.listeners.get_mut(usize::from(i)))
-                }
+                Via::Listener(i) => (
+                    &mut self.listener_queues[usize::from(i)],
+                    self.listeners.get_mut(usize::from(i)).and_then(Option::as_mut),
+                ),
                 Via::Backend(i) => (
                     &mut self.backend_queues[usize::from(i)],
                     self.backends
@@ -304,16 +300,46 @@ impl Worker {
         }
     }
 
-    pub(super) fn read_commands(&mut self, now: Instant) {
+    pub(super) fn read_commands(&mut self, now: Instant) -> io::Result<()> {
         while let Ok(message) = self.commands.try_recv() {
             match message {
+                ToWorker::Listen(addr, socket) => self.listen(addr, socket)?,
+                ToWorker::CountClients(listener, answer) => {
+                    // Nobody waits any more: the answer came too late.
+                    let _ = answer.send(self.forwarder.clients_at(listener));
+                }
+                ToWorker::Ping(answer) => drop(answer.send(())),
+                ToWorker::CloseListener(listener) => self.close_listener(listener)?,
+                ToWorker::Limits(limits) => self.forwarder.set_limits(now, &limits),
+                ToWorker::Media(media) => self.media = media,
                 ToWorker::Command(command) => {
                     self.unpublished = true;
                     self.forwarder.command(now, command);
                 }
+                ToWorker::Ask(question) => question(&mut self.forwarder, now),
                 ToWorker::Stop => self.stopping = true,
             }
         }
+        Ok(())
+    }
+
+    /// A listener came, with the next index.
+    fn listen(&mut self, addr: SocketAddr, socket: Option<Socket>) -> io::Result<()> {
+        let index = self.listeners.len();
+        if let Some(socket) = &socket {
+            self.poll.registry().register(&mut SourceFd(&socket.fd()), Token(index), Interest::READABLE)?;
+            self.ready.push_back(Via::Listener(index as u16));
+        }
+        self.forwarder.add_listener(addr);
+        self.listeners.push(socket);
+        self.listener_queues.push(Vec::new());
+        Ok(())
+    }
+
+    fn close_listener(&mut self, listener: u16) -> io::Result<()> {
+        let socket = self.listeners.get_mut(usize::from(listener)).and_then(Option::take);
+        let Some(socket) = socket else { return Ok(()) };
+        self.poll.registry().deregister(&mut SourceFd(&socket.fd()))
     }
 
     /// Packets from other workers are treated as if they had arrived here.
@@ -359,7 +385,7 @@ impl Worker {
 
     fn socket_mut(&mut self, via: Via) -> Option<&mut Socket> {
         match via {
-            Via::Listener(index) => self.listeners.get_mut(usize::from(index)),
+            Via::Listener(index) => self.listeners.get_mut(usize::from(index))?.as_mut(),
             Via::Backend(index) => self.backends.get_mut(usize::from(index))?.as_mut()?.udp_mut(),
         }
     }

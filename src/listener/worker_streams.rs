@@ -46,7 +46,7 @@ impl Worker {
         }
         self.unpublished = true;
         // A check may follow its registration closely: whoever sent it had the command sent before.
-        self.read_commands(now);
+        self.read_commands(now)?;
         for message in messages {
             match message {
                 FromStream::Packet(link, bytes) => self.take_packet(now, &link, &bytes),

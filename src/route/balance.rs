@@ -48,11 +48,13 @@ pub struct Wanted<'a> {
 pub struct Balancer {
     mode: Balance,
     servers: Vec<Server>,
+    /// The number of the next machine that comes. Numbers of those that went are not given again.
+    next_machine: usize,
     http: Turns,
     web_socket: Turns,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Server {
     url: ServerUrl,
     machine: Machine,
@@ -68,15 +70,28 @@ struct Turns {
 impl Balancer {
     /// A balancer that starts at the first server of each kind, with all of them well.
     pub fn new(group: &UpstreamGroup) -> Self {
+        Self::build(group, &[], 0)
+    }
+
+    /// A balancer for the changed `group`: servers that stay keep their health, and machines who is at home there. Turns
+    /// start afresh.
+    pub fn renewed(&self, group: &UpstreamGroup) -> Self {
+        Self::build(group, &self.servers, self.next_machine)
+    }
+
+    fn build(group: &UpstreamGroup, known: &[Server], mut next_machine: usize) -> Self {
         let (fall, rise) = group.health.as_ref().map_or((1, 1), |check| (check.fall, check.rise));
-        let server = |(url, machine): (&ServerUrl, Machine)| Server {
-            url: url.clone(),
-            machine,
-            health: Health::new(fall, rise),
+        let health = |url: &ServerUrl| match known.iter().find(|server| server.url == *url) {
+            Some(server) => server.health.clone().judged_by(fall, rise),
+            None => Health::new(fall, rise),
         };
+        let machines = machines(&group.servers, known, &mut next_machine);
+        let server =
+            |(url, machine): (&ServerUrl, Machine)| Server { url: url.clone(), machine, health: health(url) };
         Balancer {
             mode: group.mode,
-            servers: group.servers.iter().zip(machines(&group.servers)).map(server).collect(),
+            servers: group.servers.iter().zip(machines).map(server).collect(),
+            next_machine,
             http: Turns::new(group, RequestKind::Http),
             web_socket: Turns::new(group, RequestKind::WebSocket),
         }
@@ -175,19 +190,32 @@ impl RequestKind {
     }
 }
 
-/// The machine of each server: equal for the n-th http and the n-th ws server of one host.
-fn machines(servers: &[ServerUrl]) -> Vec<Machine> {
-    let mut known: Vec<(&str, usize)> = Vec::new();
-    let mut machines = Vec::with_capacity(servers.len());
-    for (at, server) in servers.iter().enumerate() {
-        let kind = RequestKind::of(server.scheme);
-        let alike = |other: &&ServerUrl| other.host == server.host && RequestKind::of(other.scheme) == kind;
-        let place = (server.host.as_str(), servers[..at].iter().filter(alike).count());
-        let machine = known.iter().position(|known| *known == place).unwrap_or_else(|| {
-            known.push(place);
-            known.len() - 1
-        });
-        machines.push(Machine(machine));
+/// The machine of each server: equal for the n-th http and the n-th ws server of one host. A server that was there before
+/// stays where it was.
+fn machines(servers: &[ServerUrl], known: &[Server], next: &mut usize) -> Vec<Machine> {
+    let before =
+        |url: &ServerUrl| known.iter().find(|server| server.url == *url).map(|server| server.machine);
+    let mut machines: Vec<Option<Machine>> = servers.iter().map(before).collect();
+    for at in 0..servers.len() {
+        if machines[at].is_none() {
+            machines[at] = partner(servers, at).and_then(|partner| machines[partner]).or_else(|| {
+                *next += 1;
+                Some(Machine(*next))
+            });
+        }
     }
-    machines
+    machines.into_iter().flatten().collect()
+}
+
+/// The server of the other kind that is as many-th of its kind on this host.
+fn partner(servers: &[ServerUrl], at: usize) -> Option<usize> {
+    let is_alike =
+        |other: &ServerUrl, kind| other.host == servers[at].host && RequestKind::of(other.scheme) == kind;
+    let (own, other) = match RequestKind::of(servers[at].scheme) {
+        RequestKind::Http => (RequestKind::Http, RequestKind::WebSocket),
+        RequestKind::WebSocket => (RequestKind::WebSocket, RequestKind::Http),
+    };
+    let number = servers[..at].iter().filter(|server| is_alike(server, own)).count();
+    let others = servers.iter().enumerate().filter(|(_, server)| is_alike(server, other));
+    others.map(|(at, _)| at).nth(number)
 }

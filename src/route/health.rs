@@ -30,7 +30,7 @@ pub enum Change {
     Returned,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Health {
     state: State,
     /// Checks in a row that say the opposite of `state`.
@@ -50,6 +50,11 @@ enum State {
 impl Health {
     pub(super) fn new(fall: u32, rise: u32) -> Self {
         Health { state: State::Up, against: 0, backoff: BACKOFF.0, fall, rise }
+    }
+
+    /// The same state, judged by other numbers from now on.
+    pub(super) fn judged_by(self, fall: u32, rise: u32) -> Self {
+        Health { fall, rise, ..self }
     }
 
     /// Whether requests should come here while others could take them.

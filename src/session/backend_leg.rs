@@ -11,6 +11,7 @@ use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, IceConnectionState, IceCreds, Protocol};
 
 use super::registration::{BackendCandidate, CandidateTransport, Credentials, Registration, Role};
+use super::story::BackendTry;
 
 /// Remote candidates per generation. Janus has one per interface; a bound keeps a hostile description cheap.
 pub const MAX_REMOTES: usize = 16;
@@ -170,6 +171,23 @@ impl BackendLeg {
     /// (socket, address) of every backend address in use, for the address table.
     pub fn remotes(&self) -> impl Iterator<Item = (u16, SocketAddr)> + '_ {
         self.remotes.iter().map(|remote| (remote.socket, remote.addr))
+    }
+
+    /// Every backend address that is tried, and what came of it.
+    pub fn overview(&self) -> impl Iterator<Item = BackendTry> + '_ {
+        self.remotes.iter().map(|remote| {
+            let socket = self.sockets.iter().find(|socket| socket.local.index == remote.socket);
+            let is_tcp = socket.is_some_and(|socket| socket.tcp.is_some());
+            BackendTry {
+                remote: remote.addr,
+                transport: if is_tcp { CandidateTransport::TcpPassive } else { CandidateTransport::Udp },
+                local: socket.map(|socket| socket.local.addr),
+                answered: remote.proven,
+                selected: self
+                    .selected
+                    .is_some_and(|path| path.remote == remote.addr && path.socket.index == remote.socket),
+            }
+        })
     }
 
     /// A STUN message from the backend. `false`: it is not for this agent, or not authentic.

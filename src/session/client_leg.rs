@@ -235,6 +235,14 @@ impl ClientLeg {
         self.paths.iter().flatten().map(|path| path.at)
     }
 
+    /// Every path: its address, whether it may carry media, and whether media goes there.
+    pub fn overview(&self) -> impl Iterator<Item = (ClientAddr, bool, bool)> + '_ {
+        (0..).zip(&self.paths).filter_map(|(slot, path)| {
+            let path = path.as_ref()?;
+            Some((path.at, matches!(path.state, PathState::Verified), self.egress == Some(slot)))
+        })
+    }
+
     /// No path is left.
     pub fn is_empty(&self) -> bool {
         self.paths.iter().all(Option::is_none)

@@ -6,7 +6,9 @@
 
 pub mod backend_leg;
 pub mod client_leg;
+pub mod observe;
 pub mod registration;
+pub mod story;
 pub mod through;
 pub mod timers;
 
@@ -17,9 +19,11 @@ use std::time::{Duration, Instant};
 use crate::stun;
 use backend_leg::{BackendLeg, BackendPath};
 use client_leg::{ClientAddr, ClientLeg, DueProbe, Moved};
+use observe::{Observed, Tick};
 use registration::{
     BackendCandidate, CandidateTransport, EndReason, Origin, Registration, SessionId, Traffic,
 };
+use story::BackendTry;
 
 /// How long the preferred transport towards the backend is tried alone: a dozen checks.
 const FALLBACK_AFTER: Duration = Duration::from_secs(3);
@@ -85,6 +89,18 @@ impl Generation {
         !self.waiting.is_empty()
     }
 
+    /// Every backend address of this generation, those that wait for their turn included.
+    pub fn overview(&self) -> impl Iterator<Item = BackendTry> + '_ {
+        let untried = self.waiting.iter().chain(&self.fallback).map(|candidate| BackendTry {
+            remote: candidate.addr,
+            transport: candidate.transport,
+            local: None,
+            answered: false,
+            selected: false,
+        });
+        self.backend.overview().chain(untried)
+    }
+
     /// When [`Generation::fall_back`] is due.
     fn falls_back_at(&self) -> Option<Instant> {
         let waits = !self.fallback.is_empty() && self.backend.selected().is_none();
@@ -114,6 +130,8 @@ pub struct Session {
     pub armed: Option<Instant>,
     /// Both legs of some generation were complete once.
     pub connected: bool,
+    /// What happened when, and how media arrives.
+    pub observed: Box<Observed>,
 }
 
 /// What a session reports after something happened to it.
@@ -133,7 +151,7 @@ pub enum Progress {
 
 impl Session {
     /// A session that a valid check just claimed.
-    pub fn new(now: Instant, registered: Instant, registration: Arc<Registration>) -> Self {
+    pub fn new(now: Instant, registered: Instant, born: Tick, registration: Arc<Registration>) -> Self {
         Session {
             id: registration.session,
             origin: registration.origin.clone(),
@@ -144,6 +162,7 @@ impl Session {
             registered,
             armed: None,
             connected: false,
+            observed: Observed::new(born),
         }
     }
 

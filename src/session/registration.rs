@@ -7,7 +7,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use super::observe::Mark;
+use super::story::Story;
 
 /// Names one ICE transport of a PeerConnection for its whole life, ICE restarts included.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,27 +117,66 @@ pub struct Origin {
     pub label: Box<str>,
 }
 
-/// The worker that serves a session: the first one that sees a valid check takes it, once.
+/// The worker that serves a session: the first one that sees a valid check takes it, once. And the little that is known
+/// of a session before that.
 #[derive(Debug)]
-pub struct Owner(AtomicU32);
+pub struct Owner {
+    worker: AtomicU32,
+    offered: Option<Instant>,
+    forged: Forged,
+}
+
+/// Checks that named the session and did not know its password, whichever worker they came to. Written only then, so
+/// nobody shares it on the way of a good packet.
+#[derive(Debug, Default)]
+struct Forged {
+    /// Milliseconds after the registration.
+    first: AtomicU32,
+    last: AtomicU32,
+    count: AtomicU32,
+}
 
 impl Owner {
     const NOBODY: u32 = u32::MAX;
 
     /// A session that no worker has taken yet.
     pub fn nobody() -> Self {
-        Owner(AtomicU32::new(Self::NOBODY))
+        Owner { worker: AtomicU32::new(Self::NOBODY), offered: None, forged: Forged::default() }
+    }
+
+    /// The same for a session whose offer was seen at this time.
+    pub fn nobody_since(offered: Option<Instant>) -> Self {
+        Owner { offered, ..Owner::nobody() }
+    }
+
+    /// When the offer was seen.
+    pub fn offered(&self) -> Option<Instant> {
+        self.offered
+    }
+
+    /// A check named the session and did not know its password, so many milliseconds after the registration.
+    pub fn note_forged(&self, at: u32) {
+        if self.forged.count.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.forged.first.store(at, Ordering::Relaxed);
+        }
+        self.forged.last.store(at, Ordering::Relaxed);
+    }
+
+    /// When such checks came, and how many.
+    pub fn forged(&self) -> Mark {
+        let read = |value: &AtomicU32| value.load(Ordering::Relaxed);
+        Mark::of(read(&self.forged.first), read(&self.forged.last), read(&self.forged.count))
     }
 
     /// The worker that has the session.
     pub fn get(&self) -> Option<u32> {
-        let worker = self.0.load(Ordering::Acquire);
+        let worker = self.worker.load(Ordering::Acquire);
         (worker != Self::NOBODY).then_some(worker)
     }
 
     /// Takes the session for `worker` unless somebody has it; returns who has it now.
     pub fn claim(&self, worker: u32) -> u32 {
-        match self.0.compare_exchange(Self::NOBODY, worker, Ordering::AcqRel, Ordering::Acquire) {
+        match self.worker.compare_exchange(Self::NOBODY, worker, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => worker,
             Err(owner) => owner,
         }
@@ -275,6 +317,8 @@ pub enum SessionEventKind {
         traffic: Traffic,
         /// Since the registration.
         lasted: Duration,
+        /// All that is known of it. `None` when the edge stops: nobody is left to ask.
+        story: Option<Box<Story>>,
     },
 }
 

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::backend_leg::{BackendPath, CONNECT_TIMEOUT, MAX_REMOTES};
 use super::client_leg::{ClientAddr, MAX_PATHS, PATH_TIMEOUT, Replays};
+use super::observe::{Observed, Tick};
 use super::registration::{
     BackendCandidate, CandidateTransport, EndReason, Origin, Registration, SessionId, Traffic,
 };
+use super::story::BackendTry;
 use crate::stun::{Key, TransactionId};
 
 /// A UDP candidate that has not answered the client's checks by then is left for the next one. Browsers repeat an
@@ -99,6 +101,8 @@ pub struct Through {
     claimed: Instant,
     /// When the timer wheel wakes this session.
     pub armed: Option<Instant>,
+    /// What happened when, and how media arrives.
+    pub observed: Box<Observed>,
     /// The newest generation in which the backend answered.
     connected: Option<u32>,
 }
@@ -127,7 +131,7 @@ pub struct Wanted {
 
 impl Through {
     /// A session that a valid check just claimed.
-    pub fn new(now: Instant, registered: Instant, registration: Arc<Registration>) -> Self {
+    pub fn new(now: Instant, registered: Instant, born: Tick, registration: Arc<Registration>) -> Self {
         let mut through = Through {
             id: registration.session,
             origin: registration.origin.clone(),
@@ -140,6 +144,7 @@ impl Through {
             registered,
             claimed: now,
             armed: None,
+            observed: Observed::new(born),
             connected: None,
         };
         through.restart(registration);
@@ -223,6 +228,27 @@ impl Through {
     #[inline]
     pub fn flow_mut(&mut self, slot: u8) -> Option<&mut Flow> {
         self.flows.get_mut(usize::from(slot))?.as_mut()
+    }
+
+    /// Whether the backend has answered a check.
+    pub fn is_connected(&self) -> bool {
+        self.connected.is_some()
+    }
+
+    /// Every candidate of the backend, and what came of it.
+    pub fn overview(&self) -> Vec<BackendTry> {
+        let told = |(index, candidate): (usize, &BackendCandidate)| {
+            let mut flows = self.flows.iter().flatten().filter(|flow| flow.candidate == index);
+            let flow = flows.clone().find(|flow| flow.answered).or_else(|| flows.next());
+            BackendTry {
+                remote: candidate.addr,
+                transport: candidate.transport,
+                local: flow.and_then(|flow| flow.path).map(|path| path.socket.addr),
+                answered: flow.is_some_and(|flow| flow.answered),
+                selected: flow.is_some_and(|flow| flow.answered && flow.proven),
+            }
+        };
+        self.candidates.iter().enumerate().map(told).collect()
     }
 
     /// Every flow with its slot.

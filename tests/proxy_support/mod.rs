@@ -24,15 +24,15 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use xrtc::config::{
     DialectKind, Http, IpNet, Limits, Optimal, PathRule, Route, RouteUpstream, Scheme, ServerUrl,
     UpstreamGroup, UpstreamTuning,
 };
-use xrtc::dialect::{Carrier, ConnectionId, Context, Dialect, Message, Side, Verdict};
+use xrtc::dialect::{Carrier, ConnectionId, Context, Dialect, Message, Settings, Side, Verdict};
 use xrtc::http::{Arrival, HttpService, Phase, serve_connection};
-use xrtc::listener::tcp::{Arrived, ByteStream, Front, StreamCounters, Web};
+use xrtc::listener::tcp::{Arrived, ByteStream, Connections, Front, StreamCounters, Web};
 use xrtc::session::registration::{Command, EndReason, SessionId, SessionSink};
 
 /// What dialect and packet side were told, in order.
@@ -95,6 +95,8 @@ impl Dialect for Obedient {
             _ => Verdict::Pass,
         }
     }
+
+    fn renew(&mut self, _: Settings) {}
 
     fn closed(&mut self, _cx: &mut Context<'_>, connection: ConnectionId) {
         self.0.push(format!("closed {}", connection.0));
@@ -160,7 +162,8 @@ impl Edge {
             door: None,
             tls: None,
             proxies: None,
-            permits: Arc::new(Semaphore::new(connections)),
+            trusted: Vec::new(),
+            connections: Connections::new(&Limits { http_connections: connections, ..Limits::default() }),
             counters: Arc::new(StreamCounters::default()),
             stopping,
         };

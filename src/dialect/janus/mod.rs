@@ -67,6 +67,10 @@ impl Dialect for Janus {
         }
     }
 
+    fn renew(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     fn closed(&mut self, cx: &mut Context<'_>, connection: ConnectionId) {
         self.store.closed(cx.commands, connection);
     }

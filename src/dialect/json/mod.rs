@@ -256,6 +256,10 @@ impl Dialect for Json {
         path.split('/').chain(values).find_map(|name| self.sessions.server(name)).cloned()
     }
 
+    fn renew(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     fn closed(&mut self, _cx: &mut Context<'_>, connection: ConnectionId) {
         self.waiting.remove(&Asked::Socket(connection));
     }

@@ -125,6 +125,10 @@ impl Dialect for Whip {
         self.sessions.server(&target(path, query)).cloned()
     }
 
+    fn renew(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     fn closed(&mut self, _cx: &mut Context<'_>, _connection: ConnectionId) {}
 
     fn ended(&mut self, session: SessionId, _reason: EndReason) {

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::header::HeaderMap;
 use hyper::{Method, Response};
@@ -41,7 +42,7 @@ const MAX_BODY: usize = 64 << 10;
 pub struct Registrar {
     registry: Mutex<Registry>,
     databases: Mutex<Databases>,
-    edge: Published,
+    edge: ArcSwap<Published>,
     sink: Arc<dyn SessionSink>,
 }
 
@@ -64,14 +65,23 @@ pub(super) enum Resource {
 impl Registrar {
     /// Publishes `edge_candidates` and tells `sink` of sessions.
     pub fn new(limits: &Limits, edge_candidates: &EdgeCandidates, sink: &Arc<dyn SessionSink>) -> Self {
-        let limits =
-            registry::Limits { sessions: limits.sessions, per_client: limits.registrations_per_client };
         Registrar {
-            registry: Mutex::new(Registry::new(limits)),
+            registry: Mutex::new(Registry::new(registry_limits(limits))),
             databases: Mutex::default(),
-            edge: Published::new(edge_candidates),
+            edge: ArcSwap::from_pointee(Published::new(edge_candidates)),
             sink: sink.clone(),
         }
+    }
+
+    /// Follows a changed file. Sessions that are registered stay, also where there are more than the new limits allow.
+    pub fn renew(&self, limits: &Limits, edge_candidates: &EdgeCandidates) {
+        self.registry().set_limits(registry_limits(limits));
+        self.edge.store(Arc::new(Published::new(edge_candidates)));
+    }
+
+    /// Databases are read again by the services that are built from now on.
+    pub fn forget_databases(&self) {
+        *self.databases.lock().unwrap_or_else(PoisonError::into_inner) = Databases::default();
     }
 
     /// The lock is held while the commands are handed over, so that all workers see them in the order of the states they
@@ -89,6 +99,10 @@ impl Registrar {
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn registry_limits(limits: &Limits) -> registry::Limits {
+    registry::Limits { sessions: limits.sessions, per_client: limits.registrations_per_client }
 }
 
 impl std::fmt::Debug for Registrar {
@@ -149,8 +163,9 @@ impl Rest {
         let decoded = decode(headers, sent, MAX_BODY).map_err(Fault::Coding)?;
         let request = Request::parse(decoded.as_deref().unwrap_or(sent))?;
         let client = client_ip(peer, headers, &self.trusted_proxies);
-        let decision =
-            decide::decide(&request, &self.registrar.edge, self.optimal, client, |ip| self.country(ip))?;
+        let decision = decide::decide(&request, &self.registrar.edge.load(), self.optimal, client, |ip| {
+            self.country(ip)
+        })?;
         if let Some(wanted) = decision.register {
             self.registrar.register(client, wanted)?;
         }

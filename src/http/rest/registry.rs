@@ -70,6 +70,10 @@ impl Registry {
         }
     }
 
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Takes `wanted` and says what the packet side must be told, in this order. `fresh` names the session if there has to
     /// be a new one; `elsewhere` is how many sessions the packet side knows, whoever registered them.
     pub(super) fn admit(

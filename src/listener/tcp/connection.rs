@@ -19,7 +19,7 @@ use super::counters::StreamVerdict;
 use super::link::Link;
 use super::replay::{ByteStream, Replay};
 use super::tls::TlsSummary;
-use super::{Arrived, Front};
+use super::{Arrived, Front, Place};
 use crate::classify::stream::{Expect, SSLTCP_CLIENT_HELLO, SSLTCP_SERVER_HELLO, Sniff};
 use crate::forward::{Received, Via};
 use crate::listener::turn;
@@ -32,7 +32,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const KERNEL_QUEUE: u32 = 64 << 10;
 
 /// Serves one connection to its end.
-pub(super) async fn attend(stream: TcpStream, front: Arc<Front>) {
+pub(super) async fn attend(stream: TcpStream, mut place: Place, front: Arc<Front>) {
     let Ok(mut arrived) = arrived(&stream) else { return };
     tune(&stream, front.door.is_some() || front.turn.is_some());
     let mut start = Replay::new(stream);
@@ -40,6 +40,10 @@ pub(super) async fn attend(stream: TcpStream, front: Arc<Front>) {
         && let Err(verdict) = believe_proxy(&mut start, &mut arrived, &front).await
     {
         return front.refuse(verdict, &arrived);
+    }
+    let peer = arrived.peer.ip();
+    if !front.trusted.iter().any(|net| net.contains(peer)) && !place.belongs_to(peer) {
+        return front.refuse(StreamVerdict::TooManyOfSource, &arrived);
     }
     let expect = Expect {
         tls: true,

@@ -47,6 +47,8 @@ verdicts! {
     TlsFailed = "tls_failed",
     /// No PROXY header where one must be.
     NoProxyHeader = "no_proxy_header",
+    /// Its source has as many connections as it may (`limits.connections_per_source`).
+    TooManyOfSource = "too_many_of_source",
     /// Closed by the client before it was known.
     Closed = "closed_early",
     /// Silent, or too slow, before it was known.

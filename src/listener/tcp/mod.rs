@@ -6,6 +6,7 @@
 
 mod carry;
 mod connection;
+mod connections;
 mod counters;
 mod dial;
 mod frames;
@@ -23,8 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, trace, warn};
 
@@ -32,6 +34,7 @@ use super::Inbox;
 use super::turn::TurnDoor;
 use crate::config::IpNet;
 pub(super) use carry::{FromStream, tell_gone};
+pub use connections::{Connections, Place};
 pub use counters::{StreamCounters, StreamVerdict};
 pub(super) use dial::dial;
 pub(super) use frames::next as next_frame;
@@ -88,8 +91,10 @@ pub struct Front {
     pub tls: Option<Arc<Tls>>,
     /// Whose connections start with a PROXY header; an empty list means everybody's.
     pub proxies: Option<Vec<IpNet>>,
-    /// Connections that may be open at once, over all ports that share it.
-    pub permits: Arc<Semaphore>,
+    /// Proxies that bring connections of many clients in their own name: these have no limit per source.
+    pub trusted: Vec<IpNet>,
+    /// How many connections may be open, over all ports that share it.
+    pub connections: Arc<Connections>,
     /// What was counted, over all ports that share it.
     pub counters: Arc<StreamCounters>,
     /// True: packet connections end at once. HTTP ends its own.
@@ -104,13 +109,21 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 impl Front {
     /// Accepts on `listener` until `draining` is ready; returns when the edge stops and every connection has ended.
     pub async fn run(self, listener: TcpListener, draining: impl Future<Output = ()>) {
-        let front = Arc::new(self);
+        Front::run_current(Arc::new(ArcSwap::from_pointee(self)), listener, draining).await;
+    }
+
+    /// The same for a front that changes: a connection is served by the one that it finds when it is accepted.
+    pub async fn run_current(
+        current: Arc<ArcSwap<Front>>,
+        listener: TcpListener,
+        draining: impl Future<Output = ()>,
+    ) {
         let mut connections = JoinSet::new();
         tokio::select! {
-            () = accept_all(&front, listener, &mut connections) => {}
+            () = accept_all(&current, listener, &mut connections) => {}
             () = draining => {}
         }
-        let mut stopping = front.stopping.clone();
+        let mut stopping = current.load().stopping.clone();
         tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => {}
             () = all_ended(&mut connections) => return,
@@ -132,25 +145,22 @@ impl Front {
     }
 }
 
-async fn accept_all(front: &Arc<Front>, listener: TcpListener, connections: &mut JoinSet<()>) {
+async fn accept_all(current: &ArcSwap<Front>, listener: TcpListener, connections: &mut JoinSet<()>) {
     let mut backoff = BACKOFF.0;
     let mut is_full = false;
     loop {
-        if front.permits.available_permits() == 0 && !std::mem::replace(&mut is_full, true) {
+        let open = current.load().connections.clone();
+        if open.is_full() && !std::mem::replace(&mut is_full, true) {
             warn!("as many client connections as allowed; more wait until one ends");
         }
         let accepted = tokio::select! {
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &front.permits) => accepted,
+            accepted = accept(&listener, &open) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
+            Ok((stream, place)) => {
                 (backoff, is_full) = (BACKOFF.0, false);
-                let front = front.clone();
-                connections.spawn(async move {
-                    let _permit = permit;
-                    connection::attend(stream, front).await;
-                });
+                connections.spawn(connection::attend(stream, place, current.load_full()));
             }
             Err(error) => {
                 if backoff == BACKOFF.0 {
@@ -164,13 +174,10 @@ async fn accept_all(front: &Arc<Front>, listener: TcpListener, connections: &mut
 }
 
 /// The next connection, once one more is allowed. Until then connections wait in the kernel's queue.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener, connections: &Arc<Connections>) -> io::Result<(TcpStream, Place)> {
+    let place = connections.place().await;
     let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    Ok((stream, place))
 }
 
 async fn all_ended(connections: &mut JoinSet<()>) {

@@ -68,12 +68,18 @@ impl Tls {
         Ok(Tls { certificates, config: Arc::new(config) })
     }
 
+    /// Which files it reads.
+    pub fn files(&self) -> &TlsFiles {
+        &self.certificates.files
+    }
+
     /// Reads the files again if they changed. Blocks for as long as two small files take.
     pub fn renew(&self) {
         self.certificates.renew();
     }
 
-    pub(super) fn is_usable(&self) -> bool {
+    /// Whether there is a certificate that works.
+    pub fn is_usable(&self) -> bool {
         self.certificates.current.load().is_some()
     }
 }

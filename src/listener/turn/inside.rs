@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Shared, ToWorker};
 use crate::forward::{Received, Via};
-use crate::listener::tcp::{FromStream, Link, next_frame, tell_gone};
+use crate::listener::tcp::{FromStream, Link, StreamDoor, next_frame, tell_gone};
 use crate::turn::{Relay, RelayId};
 
 /// Bytes that are taken at once.
@@ -31,9 +31,13 @@ impl Insides {
 
     /// Gives a packet to the packet side, as if it came from the relay; whether it was taken.
     pub(super) fn send(&mut self, relay: Relay, door: u16, to: SocketAddr, packet: Bytes) -> bool {
-        let Some(link) = self.link(relay, door, to) else { return false };
-        let Some((packets, _)) = &self.shared.edge else { return false };
-        packets.offer_stream(link.worker(), FromStream::Packet(link.clone(), packet))
+        let Some(door) = self.shared.doors.load().get(usize::from(door)).cloned() else { return false };
+        let Some(link) = self.link(relay, &door, to) else { return false };
+        let Some(inbox) = door.inboxes.get(link.worker() as usize) else { return false };
+        let taken = inbox.streams.try_send(FromStream::Packet(link, packet)).is_ok();
+        // A failed wake means that the worker is awake already, or gone.
+        let _ = inbox.waker.wake();
+        taken
     }
 
     /// The address that a packet of this link comes from; `None` once its relay is closed.
@@ -49,7 +53,7 @@ impl Insides {
         }
     }
 
-    fn link(&mut self, relay: Relay, door: u16, to: SocketAddr) -> Option<Arc<Link>> {
+    fn link(&mut self, relay: Relay, door: &StreamDoor, to: SocketAddr) -> Option<Arc<Link>> {
         let links = self.links_by_relay.entry(relay.id).or_default();
         if let Some((_, link)) = links.iter().find(|(address, _)| *address == to) {
             return Some(link.clone());
@@ -57,8 +61,6 @@ impl Insides {
         if links.len() >= MOST_PER_RELAY {
             return None;
         }
-        let (packets, listeners) = self.shared.edge.as_ref()?;
-        let door = packets.stream_door(*listeners.get(usize::from(door))?);
         let received = Received {
             via: Via::Listener(door.listener),
             from: relay.address,
@@ -67,9 +69,10 @@ impl Insides {
         let link = Link::to_client(received, door.next_worker());
         links.push((to, link.clone()));
         let (shared, worker, back) = (self.shared.clone(), self.worker, link.clone());
+        let inboxes = door.inboxes.clone();
         self.shared.runtime.spawn(async move {
             carry_back(&shared, worker, relay.id, &back).await;
-            tell_gone(&back, &door.inboxes).await;
+            tell_gone(&back, &inboxes).await;
         });
         Some(link)
     }

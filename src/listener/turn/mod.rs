@@ -21,11 +21,13 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use super::{ListenError, PacketSide, socket};
+use super::tcp::StreamDoor;
+use super::{ListenError, socket};
 use crate::auth::{Store, WebhookError};
 use crate::budget::Rate;
 use crate::config::{Auth, Media};
@@ -55,7 +57,7 @@ pub struct Facts {
     pub realm: Realm,
     /// Addresses and ports of relays.
     pub externals: Externals,
-    /// Whom relays may reach. Its doors are UDP listeners of `edge`, in the order of `doors`.
+    /// Whom relays may reach.
     pub policy: Policy,
     /// How many allocations there may be.
     pub limits: Limits,
@@ -67,8 +69,8 @@ pub struct Facts {
     pub strangers: Rate,
     /// Who may come in.
     pub store: Store,
-    /// The packet side, and the stream listener behind each door of the policy.
-    pub edge: Option<(PacketSide, Vec<usize>)>,
+    /// What stands behind each door of the policy.
+    pub doors: Vec<StreamDoor>,
 }
 
 /// The running TURN service. Cheap to clone.
@@ -82,14 +84,13 @@ struct Shared {
     inboxes: Vec<Inbox>,
     next_stream: AtomicU32,
     store: Store,
-    policy: Mutex<Arc<Policy>>,
     quotas: Quotas,
     ports: Ports,
     asking: AtomicUsize,
     draining: AtomicBool,
     stopped: AtomicBool,
     runtime: tokio::runtime::Handle,
-    edge: Option<(PacketSide, Vec<usize>)>,
+    doors: ArcSwap<Vec<StreamDoor>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -178,14 +179,13 @@ impl TurnSide {
             inboxes,
             next_stream: AtomicU32::new(1),
             store: facts.store,
-            policy: Mutex::new(policy.clone()),
             quotas: Quotas::new(facts.limits),
             ports: Ports::new(facts.externals, &facts.media),
             asking: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
-            edge: facts.edge,
+            doors: ArcSwap::from_pointee(facts.doors),
             threads: Mutex::default(),
         });
         let (secret, now) = (rand::random(), Instant::now());
@@ -254,14 +254,15 @@ impl TurnSide {
     pub fn renew(
         &self,
         auth: &Auth,
-        peers: crate::turn::Peers,
+        (mut policy, doors): (Policy, Vec<StreamDoor>),
         limits: Limits,
         bandwidth: u64,
     ) -> Result<(), WebhookError> {
         self.0.store.renew(auth)?;
         self.0.quotas.set(limits);
-        let mut policy = self.0.policy.lock().unwrap_or_else(PoisonError::into_inner);
-        *policy = Arc::new(Policy { peers, ..Policy::clone(&policy) });
+        self.0.doors.store(Arc::new(doors));
+        policy.own_ports.push(self.0.address.port());
+        let policy = Arc::new(policy);
         self.0.inboxes.iter().for_each(|inbox| inbox.tell(ToWorker::Renew(policy.clone(), bandwidth)));
         Ok(())
     }

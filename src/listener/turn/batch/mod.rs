@@ -9,14 +9,12 @@
 
 mod control;
 mod name;
-mod options;
 mod receiver;
 mod runs;
 mod sender;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub(in crate::listener) use options::{option, pin_to, set_option};
 pub(in crate::listener) use receiver::{Datagram, Receiver};
 pub(in crate::listener) use sender::{Sender, Sent};
 
