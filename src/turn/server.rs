@@ -17,9 +17,8 @@ use super::peers::{Denial, Permitted};
 use super::policy::Policy;
 use super::wire::{self, CHANNEL_HEADER, attribute, method};
 use crate::budget::{Rate, Sources};
-use crate::classify::{Kind, classify};
 use crate::session::timers::Wheel;
-use crate::stun::{Builder, Class, ErrorCode, Fingerprint, Message, Method, TransactionId};
+use crate::stun::{self, Builder, Class, ErrorCode, Fingerprint, Message, Method, TransactionId};
 
 /// Sources whose budgets are remembered, 16 bytes each.
 const BUDGETS: usize = 16_384;
@@ -200,9 +199,11 @@ impl Server {
         reply: &mut [u8],
         outside: &mut dyn Outside,
     ) -> Verdict {
-        let verdict = match classify(packet) {
-            Kind::TurnChannel => self.channel_data(now, &client, packet, outside),
-            Kind::Stun => self.message(now, &client, packet, reply, outside),
+        let verdict = match packet.first() {
+            Some(first) if wire::starts_channel_data(*first) => {
+                self.channel_data(now, &client, packet, outside)
+            }
+            _ if stun::is_stun(packet) => self.message(now, &client, packet, reply, outside),
             _ => Verdict::Drop(TurnDrop::Malformed),
         };
         if let Verdict::Drop(reason) = verdict {

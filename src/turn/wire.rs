@@ -113,9 +113,16 @@ pub const CHANNEL_HEADER: usize = 4;
 /// Bytes of a Data indication before its payload, at most: header, an IPv6 peer, the header of DATA.
 pub const DATA_HEAD_MAX: usize = 20 + 24 + 4;
 
-/// Whether a number may be a channel's (RFC 8656 §12).
+/// Whether a number may be a channel's. RFC 8656 §12 has clients stay below 0x5000, where nothing else on the same port
+/// begins; those of RFC 5766, coturn's among them, use all of this, and nothing else comes to this port.
 pub fn is_channel(number: u16) -> bool {
-    (0x4000..=0x4FFF).contains(&number)
+    (0x4000..=0x7FFF).contains(&number)
+}
+
+/// Whether a packet that starts with this byte is ChannelData.
+#[inline]
+pub fn starts_channel_data(first: u8) -> bool {
+    (0x40..0x80).contains(&first)
 }
 
 /// Channel number and length of the payload; `None` where the bytes are no whole ChannelData.
@@ -170,7 +177,7 @@ pub fn framed(bytes: &[u8]) -> Framed {
     let said = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let (len, with_padding) = match header[0] {
         0..4 if said.is_multiple_of(4) => (20 + said, 20 + said),
-        0x40..0x50 => (CHANNEL_HEADER + said, (CHANNEL_HEADER + said).next_multiple_of(4)),
+        first if starts_channel_data(first) => (CHANNEL_HEADER + said, (CHANNEL_HEADER + said).next_multiple_of(4)),
         _ => return Framed::Broken,
     };
     if header[0] < 4 && bytes.get(4..8).is_some_and(|cookie| cookie != MAGIC_COOKIE) {

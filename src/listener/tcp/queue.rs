@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::frames::{self, HEADER};
 use crate::classify::{Kind, classify};
-use crate::turn::wire::CHANNEL_HEADER;
+use crate::turn::wire::{CHANNEL_HEADER, starts_channel_data};
 
 /// Two keyframes of a good video: one second at 2 Mbit/s.
 pub(super) const MEDIA_LIMIT: usize = 256 << 10;
@@ -30,8 +30,10 @@ pub(in crate::listener) enum Framing {
 impl Framing {
     /// Whether a packet may give way to newer ones. What TURN carries counts, not TURN.
     fn is_media(self, packet: &[u8]) -> bool {
-        let inside = match (self, classify(packet)) {
-            (Framing::Turn, Kind::TurnChannel) => &packet[CHANNEL_HEADER.min(packet.len())..],
+        let inside = match (self, packet.first()) {
+            (Framing::Turn, Some(first)) if starts_channel_data(*first) => {
+                &packet[CHANNEL_HEADER.min(packet.len())..]
+            }
             _ => packet,
         };
         classify(inside) == Kind::Media
