@@ -136,7 +136,15 @@ fn every_key_is_read() {
     assert_eq!(http.routes[0].hosts, ["janus.example.org"]);
     assert_eq!(http.routes[0].ws_protocols, ["janus-protocol"]);
     assert_eq!(http.routes.len(), 4, "signalling routes are left out");
-    assert!(matches!(services[3].kind, ServiceKind::Turn));
+    let ServiceKind::Turn(turn) = &services[3].kind else { panic!("{:?}", services[3].kind) };
+    assert_eq!((turn.realm.as_str(), turn.external_ips.len(), turn.relay_ports.clone()), ("example.org", 2, 49152..=65535));
+    assert_eq!(turn.external_ips[1].private, Some([10, 0, 0, 5].into()));
+    assert_eq!((turn.allocations, turn.allocations_per_user, turn.allocations_per_client), (5, 4, 3));
+    assert_eq!((turn.bandwidth, turn.max_lifetime.as_secs(), turn.stranger_answers), (64 << 10, 600, 7));
+    assert_eq!((turn.auth.users.len(), turn.auth.secrets.len(), turn.tls_listen.is_some()), (1, 1, true));
+    assert!(services[0].answers_stun && services[1].carries_turn);
+    let credentials = http.turn_credentials.as_ref().expect("gives credentials");
+    assert_eq!((credentials.path.as_str(), credentials.ttl.as_secs(), credentials.uris.len()), ("/turn", 60, 1));
     assert!(matches!(services[4].kind, ServiceKind::Admin));
 }
 
