@@ -100,8 +100,7 @@ impl Bench {
     fn with(realm: &str, strangers: Rate) -> Bench {
         let now = Instant::now();
         let peers = Peers { own: vec![PUBLIC.parse().unwrap()], ..Peers::default() };
-        let policy =
-            Policy { peers, doors: vec![vec![addr(DOOR)]], own_ports: vec![3478], mappings: vec![] };
+        let policy = Policy { peers, doors: vec![vec![addr(DOOR)]], own_ports: vec![3478], mappings: vec![] };
         let server = Server::new(Setup {
             realm: Realm::new(realm),
             nonces: Nonces::new([3; 32], now),
@@ -492,7 +491,8 @@ fn denied_peers_are_forbidden_counted_and_told_once() {
     assert_eq!(bench.code(client, &both), 403);
     assert_eq!(bench.handle(client, &send(addr(PEER), b"x")).0, Verdict::Drop(TurnDrop::NoPermission));
     assert_eq!(bench.server.counters().denials(Denial::Loopback), 4);
-    let told: Vec<_> = std::iter::from_fn(|| bench.server.poll_notice()).map(|notice| notice.reason).collect();
+    let told: Vec<_> =
+        std::iter::from_fn(|| bench.server.poll_notice()).map(|notice| notice.reason).collect();
     assert_eq!(told, [Denial::Loopback, Denial::Private, Denial::Metadata, Denial::Multicast]);
     assert_eq!(bench.permit(client, &signer, "[2600::1]:1"), 443, "the allocation is IPv4");
 }
@@ -605,7 +605,10 @@ mod strangers {
             ("Allocate (Chromium's)", allocate(1, None)),
             ("Allocate with FINGERPRINT", with_fingerprint),
             ("Allocate with LIFETIME", request(method::ALLOCATE, 1, &[udp(), lifetime(600)], None)),
-            ("Allocate with SOFTWARE", request(method::ALLOCATE, 1, &[udp(), (AttributeType::SOFTWARE, vec![b'x'; 24])], None)),
+            (
+                "Allocate with SOFTWARE",
+                request(method::ALLOCATE, 1, &[udp(), (AttributeType::SOFTWARE, vec![b'x'; 24])], None),
+            ),
             ("Allocate without anything", request(method::ALLOCATE, 1, &[], None)),
             ("Refresh", request(method::REFRESH, 1, &[], None)),
             ("ChannelBind", request(method::CHANNEL_BIND, 1, &[], None)),
@@ -617,7 +620,9 @@ mod strangers {
 
     #[test]
     fn no_answer_is_larger_than_one_and_a_half_times_the_question() {
-        for realm in ["x", "xrtc", "example.org", "turn.example.org", "a-long-host-name.of.a.large.company.example"] {
+        for realm in
+            ["x", "xrtc", "example.org", "turn.example.org", "a-long-host-name.of.a.large.company.example"]
+        {
             let mut bench = Bench::with(realm, Rate { per_second: 1000, burst: 1000 });
             for (what, question) in questions() {
                 let (verdict, answer) = bench.handle(client(CLIENT), &question);
@@ -641,11 +646,17 @@ mod strangers {
             let short = bench.answer(client(CLIENT), &allocate(1, None));
             let (told, nonce) = challenged(&short);
             assert!(realm.starts_with(&told) && told.len() <= SHORT_REALM);
-            assert_eq!(bench.code(client(CLIENT), &allocate(2, Some(&Signer::new("user", "pass", &told, &nonce)))), 0);
+            assert_eq!(
+                bench.code(client(CLIENT), &allocate(2, Some(&Signer::new("user", "pass", &told, &nonce)))),
+                0
+            );
             let stream = Client { stream: 3, ..client(CLIENT) };
             let (told, nonce) = challenged(&bench.answer(stream, &allocate(1, None)));
             assert_eq!(told, realm);
-            assert_eq!(bench.code(stream, &allocate(2, Some(&Signer::new("user", "pass", &told, &nonce)))), 0);
+            assert_eq!(
+                bench.code(stream, &allocate(2, Some(&Signer::new("user", "pass", &told, &nonce)))),
+                0
+            );
         }
     }
 
@@ -746,7 +757,8 @@ fn thousands_of_allocations_cost_a_packet_nothing() {
         bench.world.most = usize::MAX;
         let mut last = None;
         for i in 0..allocations {
-            let (client, signer, _) = bench.allocated(&format!("198.51.{}.{}:{}", i / 250, i % 250, 2000 + i));
+            let (client, signer, _) =
+                bench.allocated(&format!("198.51.{}.{}:{}", i / 250, i % 250, 2000 + i));
             if i < 100 || i + 1 == allocations {
                 assert_eq!(bench.bind(client, &signer, PEER, 0x4001), 0);
                 last = Some(client);

@@ -315,7 +315,7 @@ fn backends(config: &Config) -> Vec<IpAddr> {
     let routes = config.services.iter().filter_map(Service::http).flat_map(|http| http.routes.iter());
     let single = routes.filter_map(|route| match &route.upstream {
         RouteUpstream::Server(server) => Some(server),
-        RouteUpstream::Group(_) => None,
+        RouteUpstream::Group(_) | RouteUpstream::Rooms(_) => None,
     });
     let (mut found, mut names) = (Vec::new(), Vec::new());
     for server in groups.chain(single) {

@@ -22,6 +22,7 @@ mod routes;
 mod section;
 mod served;
 mod services;
+mod signalling;
 mod turn;
 mod urls;
 
@@ -36,7 +37,11 @@ pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
 pub use limits::Limits;
 pub use load::{Loaded, Surroundings, fuzz, known_keys};
 pub use outline::Outline;
-pub use turn::{ExternalIp, Turn, TurnCredentials};
+pub use signalling::{
+    BlueprintsRules, GstRules, RoomLimits, RoomRules, RoomWebhook, Signalling, TurnCredentials,
+    WebrtcServerRules,
+};
+pub use turn::{ExternalIp, Turn, TurnMinting};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -72,8 +77,6 @@ pub struct Service {
     pub proxies: Option<Vec<IpNet>>,
     /// `net.enable_turn`: `proto: tcp` that carries TURN too, of the first TURN service.
     pub carries_turn: bool,
-    /// `net.enable_stun`: `proto: udp` that tells everybody his address.
-    pub answers_stun: bool,
     /// What it does.
     pub kind: ServiceKind,
 }
@@ -147,6 +150,8 @@ pub struct Http {
     pub servername: Option<String>,
     /// `root`.
     pub root: Option<PathBuf>,
+    /// `root_index`: a path that names nothing gives the root's `index.html`; default where rooms are found by path.
+    pub root_index: bool,
     /// `rest`, default true.
     pub rest: bool,
     /// Routes in file order.
@@ -154,7 +159,7 @@ pub struct Http {
     /// Timeouts and pool of upstream connections.
     pub upstream: UpstreamTuning,
     /// `turn_credentials`.
-    pub turn_credentials: Option<TurnCredentials>,
+    pub turn_credentials: Option<TurnMinting>,
     /// `trusted_proxies`.
     pub trusted_proxies: Vec<IpNet>,
     /// `optimal`.
@@ -275,6 +280,8 @@ pub enum RouteUpstream {
     Server(ServerUrl),
     /// Index into [`Config::upstreams`].
     Group(usize),
+    /// Nowhere: the edge serves rooms itself.
+    Rooms(Box<Signalling>),
 }
 
 /// `paths` entry.
@@ -363,4 +370,6 @@ pub struct Media {
     pub socket_buffer: usize,
     /// `offload`: UDP GRO and GSO where the kernel has them, default true.
     pub offload: bool,
+    /// `pin_workers`: each packet thread keeps to one core, default false.
+    pub pin_workers: bool,
 }

@@ -144,8 +144,7 @@ fn service(
     let has_header = matches!(proto, "tcp" | "http") && net.flag(findings, "proxy_protocol", false);
     let proxies = has_header.then_some(trusted);
     let carries_turn = proto == "tcp" && net.flag(findings, "enable_turn", false);
-    let answers_stun = proto == "udp" && net.flag(findings, "enable_stun", false);
-    Some(Service { name: Arc::from(name), listen: listen?, tls, proxies, carries_turn, answers_stun, kind })
+    Some(Service { name: Arc::from(name), listen: listen?, tls, proxies, carries_turn, kind })
 }
 
 fn tcp(
@@ -301,6 +300,7 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         backend_ports: 40_000..=50_000,
         socket_buffer: 4 << 20,
         offload: true,
+        pin_workers: false,
     };
     if let Some(section) = root.section(findings, "media") {
         let workers = |text: &str| addr::number(text).filter(|count| (1..=MAX_WORKERS).contains(count));
@@ -312,6 +312,7 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         media.socket_buffer =
             section.read(findings, "socket_buffer", A_SIZE, size).unwrap_or(media.socket_buffer);
         media.offload = section.flag(findings, "offload", media.offload);
+        media.pin_workers = section.flag(findings, "pin_workers", media.pin_workers);
     }
     media
 }

@@ -53,7 +53,7 @@ pub struct ExternalIp {
 
 /// Where an HTTP service hands out TURN credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TurnCredentials {
+pub struct TurnMinting {
     /// `path`, default `/turn/credentials`.
     pub path: String,
     /// `uris` that go with them.
@@ -168,7 +168,7 @@ impl Default for Turn {
 }
 
 /// `turn_credentials:` of an HTTP service.
-pub(super) fn credentials(http: &Section<'_>, findings: &mut Findings) -> Option<TurnCredentials> {
+pub(super) fn credentials(http: &Section<'_>, findings: &mut Findings) -> Option<TurnMinting> {
     let section = http.section(findings, "turn_credentials")?;
     let secret = |text: &str| (!text.is_empty()).then(|| Secret::new(text));
     let uri = |text: &str| {
@@ -186,7 +186,7 @@ pub(super) fn credentials(http: &Section<'_>, findings: &mut Findings) -> Option
         findings.error(section.at, &join(&section.path, "uris"), expected);
     }
     let ttl = section.read(findings, "ttl", A_DURATION, duration).filter(|ttl| !ttl.is_zero());
-    Some(TurnCredentials {
+    Some(TurnMinting {
         path: path.unwrap_or_else(|| "/turn/credentials".into()),
         uris,
         ttl: ttl.unwrap_or(Duration::from_secs(3600)),

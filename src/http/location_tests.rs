@@ -24,9 +24,11 @@ fn table(server: ServerUrl, paths: Vec<PathRule>) -> RouteTable {
     RouteTable::new(&Http {
         servername: None,
         root: None,
+        root_index: false,
         rest: false,
         routes: vec![route],
         upstream: UpstreamTuning::default(),
+        turn_credentials: None,
         trusted_proxies: Vec::new(),
         optimal: Optimal::Always,
         geoip_db: None,

@@ -3,7 +3,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, LINK};
 use hyper::http::response::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -11,11 +10,11 @@ use serde::Serialize;
 use subtle::ConstantTimeEq;
 
 use super::answer;
-use super::body::Body;
+use super::body::{Body, Received};
 use super::proxy::AskedFor;
 use super::service::{HttpService, ServedRoute};
 use crate::auth::{Minted, mint};
-use crate::config::{DialectKind, TurnCredentials};
+use crate::config::{DialectKind, TurnMinting};
 
 /// In the words of the TURN REST API, of RTCPeerConnection, and of those who have but one URL.
 #[derive(Serialize)]
@@ -39,7 +38,7 @@ struct IceServer<'a> {
 }
 
 /// The answer to a request at the configured path.
-pub(super) fn respond(config: &TurnCredentials, request: &Request<Incoming>) -> Response<Body> {
+pub(super) fn respond(config: &TurnMinting, request: &Request<Received>) -> Response<Body> {
     let refuse = |status: StatusCode, header: (&'static str, &str)| {
         answer::respond(status.as_u16(), vec![(header.0, header.1.to_owned())], Vec::new())
     };
@@ -85,13 +84,13 @@ fn link_value(uri: &str, minted: &Minted) -> String {
     )
 }
 
-fn is_allowed(config: &TurnCredentials, headers: &HeaderMap) -> bool {
+fn is_allowed(config: &TurnMinting, headers: &HeaderMap) -> bool {
     let Some(token) = &config.token else { return true };
     let brought = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     brought.is_some_and(|brought| brought.ct_eq(token.expose().as_bytes()).into())
 }
 
-fn credentials(config: &TurnCredentials) -> Response<Body> {
+fn credentials(config: &TurnMinting) -> Response<Body> {
     let minted = minted(config);
     let (username, password) = (minted.username.as_str(), minted.password.expose());
     let body = serde_json::to_vec(&Credentials {
@@ -108,7 +107,7 @@ fn credentials(config: &TurnCredentials) -> Response<Body> {
     response
 }
 
-fn minted(config: &TurnCredentials) -> Minted {
+fn minted(config: &TurnMinting) -> Minted {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let id: u64 = rand::random();
     mint(&config.secret, &format!("{id:016x}"), now + config.ttl.as_secs())

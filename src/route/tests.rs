@@ -114,6 +114,7 @@ fn table(servername: Option<&str>, routes: Vec<Route>) -> RouteTable {
     RouteTable::new(&Http {
         servername: servername.map(str::to_owned),
         root: None,
+        root_index: false,
         rest: true,
         routes,
         upstream: UpstreamTuning {
@@ -127,6 +128,7 @@ fn table(servername: Option<&str>, routes: Vec<Route>) -> RouteTable {
             tls_verify: true,
             ca_file: None,
         },
+        turn_credentials: None,
         trusted_proxies: Vec::new(),
         optimal: Optimal::Always,
         geoip_db: None,

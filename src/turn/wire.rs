@@ -177,7 +177,9 @@ pub fn framed(bytes: &[u8]) -> Framed {
     let said = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let (len, with_padding) = match header[0] {
         0..4 if said.is_multiple_of(4) => (20 + said, 20 + said),
-        first if starts_channel_data(first) => (CHANNEL_HEADER + said, (CHANNEL_HEADER + said).next_multiple_of(4)),
+        first if starts_channel_data(first) => {
+            (CHANNEL_HEADER + said, (CHANNEL_HEADER + said).next_multiple_of(4))
+        }
         _ => return Framed::Broken,
     };
     if header[0] < 4 && bytes.get(4..8).is_some_and(|cookie| cookie != MAGIC_COOKIE) {

@@ -72,6 +72,28 @@ impl Edge {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
+    /// Sends it a signal, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+    }
+
+    /// Waits until it has said `text` so many times, and returns all that it said.
+    pub async fn says(&self, text: &str, times: usize) -> String {
+        let start = Instant::now();
+        while self.log().matches(text).count() < times {
+            assert!(start.elapsed() < Duration::from_secs(10), "xrtc does not say {text:?} {times} times");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.log()
+    }
+
+    /// Puts another configuration in the place of its file, as an editor does.
+    pub fn write_routes(&self, text: &str) {
+        let new = self.dir.join("routes.yml.new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.dir.join("routes.yml")).unwrap();
+    }
+
     /// Where its files are.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -90,13 +112,23 @@ impl Edge {
     }
 
     /// The same, and how it ended; `None` if it did not.
-    pub fn end_with_status(mut self) -> (Option<ExitStatus>, String) {
-        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+    pub fn end_with_status(self) -> (Option<ExitStatus>, String) {
+        self.signal("TERM");
+        self.ended(Duration::from_secs(20))
+    }
+
+    /// Waits until it has ended; how, and all that it said.
+    pub fn ended(mut self, patience: Duration) -> (Option<ExitStatus>, String) {
         let start = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < Duration::from_secs(20) {
+        while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < patience {
             std::thread::sleep(Duration::from_millis(20));
         }
         (self.child.try_wait().unwrap(), self.log())
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     fn listens(&mut self) -> bool {
@@ -140,11 +172,11 @@ media: {{workers: 2}}
     )
 }
 
-fn free_udp() -> SocketAddr {
+pub fn free_udp() -> SocketAddr {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn free_tcp() -> SocketAddr {
+pub fn free_tcp() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

@@ -5,7 +5,6 @@
 //! from sharing a thread, and a flood at one port leaves the other one alone. A service without TURN has none of them. What a
 //! relay sends to the edge's own ICE port goes from thread to thread, and never leaves the process.
 
-mod batch;
 mod inside;
 mod metrics;
 mod ports;

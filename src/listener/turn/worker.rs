@@ -13,12 +13,12 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use tracing::{info, trace};
 
-use super::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender, Sent};
 use super::inside::Insides;
 use super::streams::TurnLink;
 use super::world::World;
 use super::{ASKING, Shared, ToWorker};
 use crate::auth::{Purpose, Query};
+use crate::listener::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender};
 use crate::listener::socket::Socket;
 use crate::stun::{self, AttributeType};
 use crate::turn::wire::{DATA_HEAD_MAX, channel_header, data_head};
@@ -225,7 +225,7 @@ impl Worker {
         let start = segment.0;
         match self.server.handle(now, client, packet, reply, &mut self.world) {
             Verdict::Relay { relay, to, at, len } => {
-                let out = Outgoing { to, local: None, offset: start + at, len, head: Head::None };
+                let out = Outgoing { to, local: None, offset: start + at, len, head: Head::Empty };
                 self.queue_at_relay(relay, out);
             }
             Verdict::Reply { len } => self.reply(client, len),
@@ -256,7 +256,7 @@ impl Worker {
             local: client.local,
             offset,
             len,
-            head: Head::None,
+            head: Head::Empty,
         });
     }
 
@@ -337,7 +337,7 @@ impl Worker {
                     None => continue,
                 },
             };
-            let sent: Sent = self.sender.send(socket.fd(), &self.receiver, queue, socket.offload);
+            let sent = self.sender.send(socket.fd(), &self.receiver, queue, socket.offload);
             socket.offload &= !sent.offload_broken;
             queue.clear();
             self.server.count_drops(TurnDrop::SendBufferFull, sent.full);

@@ -11,9 +11,9 @@ use slab::Slab;
 use tracing::warn;
 
 use super::Shared;
-use super::batch::Outgoing;
 use super::worker::RELAYS;
 use crate::auth::{Known, Purpose, Query};
+use crate::listener::batch::Outgoing;
 use crate::listener::socket::Socket;
 use crate::turn::{Full, NoRelay, Opened, Outside, Relay, RelayId, Wish};
 

@@ -1,6 +1,7 @@
 // The matrix: which cases run against which Janus. A group shares one Janus and one edge.
 import { clientRestart, janusRenegotiation, janusRestart, renegotiation, severalConnections } from './changes.mjs';
 import { controls } from './control.mjs';
+import { demos } from './demo.mjs';
 import { echoTests, echoWithoutTrickle } from './echotest.mjs';
 import { endings } from './endings.mjs';
 import { janusOffers } from './janus_offers.mjs';
@@ -8,6 +9,7 @@ import { long } from './long.mjs';
 import { outages } from './outage.mjs';
 import { roamings } from './roaming.mjs';
 import { tcp } from './tcp.mjs';
+import { turn } from './turn.mjs';
 import { twoJanus } from './two_janus.mjs';
 import { videoRooms } from './videoroom.mjs';
 import { whip } from './whip.mjs';
@@ -49,7 +51,9 @@ export const groups = [
   { name: 'long', nat: {}, cases: long() },
   { name: 'IPv6 client', nat: {}, six: true, cases: echoTests().map((spec) => ({ ...spec, edgeOnly: true })) },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
+  { name: 'TURN', nat: {}, turn: true, cases: turn() },
   { name: 'WHIP', nat: {}, whip: true, cases: whip() },
+  { name: 'demo', demo: true, cases: demos() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'two Janus', nat: {}, pair: true, cases: twoJanus() },
   { name: 'no rewriting', nat: {}, rewrite: false, cases: controls() },

@@ -13,6 +13,9 @@ export const HTTP_PORT = 8080;
 export const ICE_PORT = 6001;
 // The one TCP port of the groups that have no UDP port: pages, signalling and media, plain and TLS.
 export const SHARED_PORT = 8443;
+// STUN and TURN over UDP and TCP, and in TLS.
+export const TURN_PORT = 3478;
+export const TURN_TLS_PORT = 5349;
 export const DIAL_TIMEOUT_MS = 2000;
 // The drain of one second, and a moment for what is under way.
 const STOP_PATIENCE_MS = 4000;
@@ -22,15 +25,16 @@ export class Edge {
   // `route`: further keys of the route, such as icedirect.
   // `media`: the upstream group, where it is not the one Janus.
   // `shared`: one TCP port for everything and no UDP port; `pages` is where the pages are, as the edge reaches them.
-  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {}, media, six = false }) {
-    Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, pages, route });
+  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {}, media, six = false, turn = false }) {
+    Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, pages, route, turn });
     this.media = media ?? { servers: [restOf(addr.janus), wsOf(addr.janus)] };
     this.backendTransport = route.icetcp ? 'tcp' : 'udp';
     this.port = shared ? SHARED_PORT : HTTP_PORT;
     this.ice = shared ? { protocol: 'tcp', port: SHARED_PORT } : { protocol: 'udp', port: ICE_PORT };
     this.six = six;
     this.remoteIp = six ? addr.edgeFrontSix : addr.edgeFront;
-    this.clientIp = six ? addr.clientSix : addr.client;
+    // Who comes through a relay comes from the edge itself.
+    this.clientIp = turn ? addr.edgeFront : six ? addr.clientSix : addr.client;
     const host = `${bracketed(this.remoteIp)}:${this.port}`;
     this.servers = {
       rest: `http://${host}/janus`,
@@ -70,7 +74,8 @@ export class Edge {
   #config() {
     if (this.whip) return whipConfig();
     if (this.shared) return sharedConfig(this.pages, certificate(this.routes), mediaGroup(this.media));
-    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media), this.six);
+    const turn = this.turn ? turnConfig(certificate(this.routes)) : '';
+    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media), this.six) + turn;
   }
 
   #listens() {
@@ -131,6 +136,18 @@ ${further}${media}  ice:
 `;
 }
 
+function turnConfig({ cert, key }) {
+  return `  turn0:
+    proto: turn
+    net:
+      addr: "${addr.edgeFront}:${TURN_PORT}"
+      tls_addr: "${addr.edgeFront}:${TURN_TLS_PORT}"
+      tls_crt_file: "${cert}"
+      tls_key_file: "${key}"
+    turn: {realm: example.org, auth: {users: {john: s3cr3t}}}
+`;
+}
+
 function whipConfig() {
   return `drain_timeout: 1s
 services:
@@ -172,7 +189,7 @@ function certificate(routes) {
   return { cert, key };
 }
 
-function canConnect(host, port) {
+export function canConnect(host, port) {
   return new Promise((resolve) => {
     const socket = connect({ host, port, timeout: 500 });
     const done = (ok) => { socket.destroy(); resolve(ok); };

@@ -14,6 +14,9 @@ use super::runs::{LONGEST_QUEUE, Run, Runs};
 /// refused for what it is.
 const FITS_EVERY_PATH: usize = 1232;
 
+/// Head, what was received, padding.
+const MOST_PIECES: usize = 3;
+
 /// What came of a flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::listener) struct Sent {
@@ -131,15 +134,11 @@ impl Sender {
         }
         self.iovecs.clear();
         // The iovecs are pointed to below: they must not move.
-        self.iovecs.reserve(3 * queue.len());
+        self.iovecs.reserve(MOST_PIECES * queue.len());
         for (i, run) in self.runs.runs.iter().enumerate() {
             let begin = self.iovecs.len();
-            for piece in self.runs.members(*run).flat_map(|member| queue[member].pieces(from)) {
-                push(&mut self.iovecs, begin, piece);
-            }
-            if self.iovecs.len() == begin {
-                // An empty datagram: nobody reads the pointer.
-                push(&mut self.iovecs, begin, &[]);
+            for out in self.runs.members(*run).map(|member| &queue[member]) {
+                out.pieces(from, |piece| push(&mut self.iovecs, begin, piece));
             }
             let out = &queue[usize::from(run.first)];
             let header = &mut self.headers[i].msg_hdr;
@@ -165,8 +164,8 @@ fn push(iovecs: &mut Vec<libc::iovec>, begin: usize, piece: &[u8]) {
 
 fn send_one(fd: RawFd, from: &Receiver, out: &Outgoing) -> io::Result<()> {
     let (mut name, mut control) = (Name::default(), Control::default());
-    let mut iovecs = Vec::with_capacity(3);
-    out.pieces(from).for_each(|piece| push(&mut iovecs, 0, piece));
+    let mut iovecs = Vec::with_capacity(MOST_PIECES);
+    out.pieces(from, |piece| push(&mut iovecs, 0, piece));
     // SAFETY: all-zero is a valid value of this plain C structure.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_namelen = name::write(&mut name, out.to);
