@@ -90,7 +90,7 @@ fn the_registration_service_s_sample_loads_unchanged_and_all_of_it_is_served() {
 
 #[test]
 fn every_key_is_read() {
-    let env = |name: &str| (name == "XRTC_ADMIN_TOKEN").then(|| "t0ken".to_owned());
+    let env = |name: &str| (name == "XRTC_ADMIN_TOKEN").then(|| "a-t0ken-of-this-test".to_owned());
     let surroundings = Surroundings { env: &env, readable: &|_| true, cores: 7 };
     let text = vector("every_key.yml");
     let loaded =
@@ -153,7 +153,7 @@ fn every_key_is_read() {
         (credentials.path.as_str(), credentials.ttl.as_secs(), credentials.uris.len()),
         ("/turn", 60, 1)
     );
-    assert!(matches!(services[4].kind, ServiceKind::Admin));
+    assert!(matches!(services[4].kind, ServiceKind::Admin(_)));
 }
 
 fn check_rooms(routes: &[xrtc::config::Route]) {
@@ -510,7 +510,7 @@ fn doubtful_files_are_warned() {
             "4:69 services.a.http.routes.r.upstream: no upstream service is named janus_pol, so this is a host \
              (did you mean `http://janus_pool`?)",
             "4:96 services.a.http.routes.r.offer: has no effect without dialect: json",
-            "5:3 services.t: does nothing without net.enable_ice: true or enable_http: true",
+            "5:3 services.t: does nothing without net.enable_ice: true, net.enable_turn: true or enable_http: true",
             "5:52 services.t.net.candidate_ips: has no effect without enable_ice: true",
             "6:31 services.u.net.addr: port 6000: browsers send no ICE there: the port is on their list of blocked ports \
              (\"bad ports\" of the Fetch standard) (take another one, such as 3478 or 6001)",

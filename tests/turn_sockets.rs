@@ -43,10 +43,7 @@ fn start(auth: &Auth) -> TurnSide {
         listen: SocketAddr::new(LOCAL, 0),
         media: media(),
         realm: Realm::new("example.org"),
-        externals: Externals {
-            addresses: vec![External::new(LOCAL, None).unwrap()],
-            ports: 49_152..=65_535,
-        },
+        externals: Externals { addresses: vec![External::new(LOCAL, None).unwrap()], ports: 49_152..=65_535 },
         policy: policy(),
         limits: LIMITS,
         bandwidth: 0,
@@ -127,7 +124,10 @@ async fn bursts_of_every_size_pass_both_ways_in_order() {
                 let n = client.recv(&mut buffer).unwrap();
                 let message = Message::parse(&buffer[..n]).unwrap();
                 assert_eq!(message.method(), method::DATA);
-                assert_eq!(message.xor_address(attribute::XOR_PEER_ADDRESS), Some(other.local_addr().unwrap()));
+                assert_eq!(
+                    message.xor_address(attribute::XOR_PEER_ADDRESS),
+                    Some(other.local_addr().unwrap())
+                );
                 assert_eq!(message.get(attribute::DATA), Some(&vec![7; len][..]));
             }
         }
@@ -172,7 +172,8 @@ async fn another_implementation_relays_through_it() {
     let mut buffer = [0; 1500];
     for i in 0..50_u8 {
         relay.send_to(&[i; 100], peer.local_addr().unwrap()).await.unwrap();
-        let (n, from) = tokio::time::timeout(Duration::from_secs(5), peer.recv_from(&mut buffer)).await.unwrap().unwrap();
+        let (n, from) =
+            tokio::time::timeout(Duration::from_secs(5), peer.recv_from(&mut buffer)).await.unwrap().unwrap();
         assert_eq!((&buffer[..n], from), (&[i; 100][..], relay.local_addr().unwrap()));
         peer.send_to(&buffer[..n], from).await.unwrap();
         let back = tokio::time::timeout(Duration::from_secs(5), relay.recv_from(&mut buffer)).await.unwrap();
@@ -202,7 +203,9 @@ async fn who_is_asked_about_by_webhook_gets_his_relay_from_one_request() {
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
-    let text = format!("services: {{t: {{proto: turn, net: {{addr: ':3478'}}, turn: {{auth: {{webhook: '{url}'}}}}}}}}");
+    let text = format!(
+        "services: {{t: {{proto: turn, net: {{addr: ':3478'}}, turn: {{auth: {{webhook: '{url}'}}}}}}}}"
+    );
     let config = Config::from_text(&text).unwrap().config;
     let xrtc::config::ServiceKind::Turn(turn) = &config.services[0].kind else { panic!() };
     let side = start(&turn.auth);
@@ -224,7 +227,8 @@ async fn who_is_asked_about_by_webhook_gets_his_relay_from_one_request() {
 async fn a_reload_changes_users_and_peers_and_a_drain_lets_nobody_in() {
     let side = start(&auth());
     let server = side.address();
-    let (client, signer, _) = tokio::task::spawn_blocking(move || allocated(server, "user", "pass")).await.unwrap();
+    let (client, signer, _) =
+        tokio::task::spawn_blocking(move || allocated(server, "user", "pass")).await.unwrap();
     let other = Auth { users: vec![("new".into(), Secret::new("word"))], ..Auth::default() };
     side.renew(&other, (Policy::default(), Vec::new()), LIMITS, 0).unwrap();
     let side = tokio::task::spawn_blocking(move || {
@@ -250,37 +254,5 @@ async fn a_reload_changes_users_and_peers_and_a_drain_lets_nobody_in() {
     })
     .await
     .unwrap();
-    side.stop();
-}
-
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_allocates_from_everywhere_takes_no_memory() {
-    let side = start(&auth());
-    let server = side.address();
-    let flood = move |rounds: u8| {
-        let packet = allocate(1, None);
-        for round in 0..rounds {
-            // All of 127/8 is this host: addresses that each come once.
-            for i in 0..250_u8 {
-                let from = Ipv4Addr::new(127, 1 + i % 100, round, i);
-                let Ok(socket) = UdpSocket::bind((from, 0)) else { continue };
-                for _ in 0..40 {
-                    let _ = socket.send_to(&packet, server);
-                }
-            }
-        }
-    };
-    tokio::task::spawn_blocking(move || flood(4)).await.unwrap();
-    let before = resident();
-    tokio::task::spawn_blocking(move || flood(20)).await.unwrap();
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 4096, "200 000 forged requests took {grown} KiB");
-    assert_eq!(side.allocations(), 0);
     side.stop();
 }

@@ -105,6 +105,7 @@ impl TurnPart {
             let listener = TcpListener::from_std(listener).map_err(StartError::System)?;
             accept(around.world, listener, front.clone(), &leave);
         }
+        around.world.desk.sources.add(Arc::new(side.clone()));
         tokio::spawn(follow_phase(side.clone(), around.world.phase.subscribe()));
         Ok(TurnPart { side, front, tls: Mutex::new(tls), doors, started: turn.clone(), leave })
     }

@@ -27,20 +27,12 @@ const SHARED: &str = "tcp with http";
 /// Services that serve HTTP.
 const HTTP: &[&str] = &["http", SHARED];
 
-const NOT_YET: &[NotYet] = &[
-    NotYet {
-        key: "services.*.proto",
-        protos: &[],
-        when: When::Is("admin"),
-        says: "the admin service is not served yet; this service does not listen",
-    },
-    NotYet {
-        key: "services.*.http.routes.*.signalling.protocol",
-        protos: HTTP,
-        when: When::Is("live"),
-        says: "protocol live is not served yet; this route is left out",
-    },
-];
+const NOT_YET: &[NotYet] = &[NotYet {
+    key: "services.*.http.routes.*.signalling.protocol",
+    protos: HTTP,
+    when: When::Is("live"),
+    says: "protocol live is not served yet; this route is left out",
+}];
 
 /// One notice for every use of something that is not served yet, in file order.
 pub(super) fn check(root: &Node, findings: &mut Vec<Finding>) {

@@ -17,7 +17,7 @@ use super::outline::Outline;
 use super::raw::Node;
 use super::routes::{self, Inherited, Policy, file};
 use super::section::{Findings, Section};
-use super::{CandidateHost, Config, Ice, Media, Service, ServiceKind, TlsFiles, later, turn};
+use super::{CandidateHost, Config, Ice, Media, Service, ServiceKind, TlsFiles, turn};
 
 /// Turns the tree into a [`Config`]. What it returns is of use only if no error was found on the way.
 pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Findings) -> Option<Config> {
@@ -131,10 +131,7 @@ fn service(
         ("tcp", Some(http)) => tcp(section, &net, listen, http, findings),
         ("http", Some(http)) => ServiceKind::Http(http),
         ("turn", _) => ServiceKind::Turn(turn::turn(section, findings)),
-        _ => {
-            later::admin(section, listen, findings);
-            ServiceKind::Admin
-        }
+        _ => ServiceKind::Admin(super::admin::admin(section, listen, findings)),
     };
     if let ServiceKind::Udp { ice: None } = kind {
         findings.warn(section.at, &section.path, "does nothing without net.enable_ice: true");

@@ -1,6 +1,11 @@
 //! A TURN client for tests: builds requests, reads answers; knows nothing of the server.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "a test fails by panicking, and each uses a part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and each uses a part of this"
+)]
 
 use std::net::SocketAddr;
 
