@@ -17,6 +17,7 @@ mod forwarded;
 mod forwarding;
 mod headers;
 mod location;
+mod media_server;
 mod pools;
 mod proxy;
 mod requests;

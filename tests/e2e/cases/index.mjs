@@ -1,10 +1,12 @@
 // The matrix: which cases run against which Janus. A group shares one Janus and one edge.
+import { admin } from './admin.mjs';
 import { clientRestart, janusRenegotiation, janusRestart, renegotiation, severalConnections } from './changes.mjs';
 import { controls } from './control.mjs';
 import { demos } from './demo.mjs';
 import { echoTests, echoWithoutTrickle } from './echotest.mjs';
 import { endings } from './endings.mjs';
 import { janusOffers } from './janus_offers.mjs';
+import { live } from './live.mjs';
 import { long } from './long.mjs';
 import { outages } from './outage.mjs';
 import { probes, probesOfCandidate, probesOfSecret, probesOfTcp, probesOfTrickle, probesOfWhip } from './probe.mjs';
@@ -47,6 +49,7 @@ export const groups = [
   { name: 'transparent', nat: {}, route: { icedirect: true }, cases: [...echoTests(), ...videoRooms(['ws']), clientRestart('ws'), ...echoTests(['ws'], 'firefox')] },
   { name: 'transparent, TCP', nat: { ice_tcp: true, ice_lite: true }, route: { icedirect: true, icetcp: true }, cases: echoTests() },
   { name: 'icetcp', nat: { ice_tcp: true, ice_lite: true }, route: { icetcp: true }, cases: [...echoTests(), clientRestart('ws')] },
+  { name: 'operators', nat: {}, cases: admin() },
   { name: 'roaming', nat: {}, cases: roamings() },
   { name: 'endings', nat: {}, cases: endings() },
   { name: 'long', nat: {}, cases: long() },
@@ -55,6 +58,7 @@ export const groups = [
   { name: 'TURN', nat: {}, turn: true, cases: turn() },
   { name: 'WHIP', nat: {}, whip: true, cases: [...whip(), ...probesOfWhip()] },
   { name: 'demo', demo: true, cases: demos() },
+  { name: 'live', nat: {}, live: true, cases: live() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'two Janus', nat: {}, pair: true, cases: twoJanus() },
   { name: 'probe', nat: {}, cases: probes() },
