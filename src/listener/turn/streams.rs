@@ -214,7 +214,7 @@ async fn without_allocation(link: &TurnLink) {
 }
 
 impl Worker {
-    pub(super) fn from_stream(&mut self, now: Instant, link: &Arc<TurnLink>, packet: &Bytes) {
+    pub(super) fn hear_stream(&mut self, now: Instant, link: &Arc<TurnLink>, packet: &Bytes) {
         self.links.entry(link.client.stream).or_insert_with(|| link.clone());
         self.decide_loaded(now, link.client, packet, false);
         if !link.has_allocation.load(Ordering::Relaxed) {

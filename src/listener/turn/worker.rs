@@ -203,13 +203,13 @@ impl Worker {
         for i in new {
             let Some(datagram) = self.receiver.datagram(i) else { continue };
             match via {
-                Via::Listener => self.from_client(now, datagram),
-                Via::Relay(relay) => self.from_peer(now, RelayId(relay), datagram),
+                Via::Listener => self.hear_client(now, datagram),
+                Via::Relay(relay) => self.hear_peer(now, RelayId(relay), datagram),
             }
         }
     }
 
-    fn from_client(&mut self, now: Instant, datagram: Datagram) {
+    fn hear_client(&mut self, now: Instant, datagram: Datagram) {
         let client = Client { listener: 0, stream: 0, remote: datagram.from, local: datagram.local };
         for segment in datagram.segments() {
             self.decide(now, client, segment, false);
@@ -260,7 +260,7 @@ impl Worker {
         });
     }
 
-    fn from_peer(&mut self, now: Instant, relay: RelayId, datagram: Datagram) {
+    fn hear_peer(&mut self, now: Instant, relay: RelayId, datagram: Datagram) {
         let (mut packets, mut bytes) = (0, 0);
         for (_, len) in datagram.segments() {
             (packets, bytes) = (packets + 1, bytes + len);
@@ -382,7 +382,7 @@ impl Worker {
 
     fn take(&mut self, now: Instant, message: ToWorker) {
         match message {
-            ToWorker::Stream(link, packet) => self.from_stream(now, &link, &packet),
+            ToWorker::Stream(link, packet) => self.hear_stream(now, &link, &packet),
             ToWorker::Gone(link) => {
                 self.links.remove(&link.client.stream);
                 self.server.client_gone(&link.client, &mut self.world);
