@@ -172,7 +172,7 @@ impl Bench {
         self.code(client, &packet)
     }
 
-    fn from_peer(&mut self, relay: u32, peer: &str) -> FromPeer {
+    fn hear_peer(&mut self, relay: u32, peer: &str) -> FromPeer {
         self.server.handle_peer(self.now, RelayId(relay), addr(peer), (1, 100), &self.world)
     }
 
@@ -198,10 +198,10 @@ fn a_channel_carries_data_both_ways_without_a_copy() {
     assert_eq!(bench.handle(client, &packet).0, to_peer);
     // Padding behind it is allowed (RFC 8656 §12.5).
     assert_eq!(bench.handle(client, &[&packet[..], &[0; 3]].concat()).0, to_peer);
-    assert_eq!(bench.from_peer(0, PEER), FromPeer::Channel { client, number: 0x4001 });
+    assert_eq!(bench.hear_peer(0, PEER), FromPeer::Channel { client, number: 0x4001 });
     let other_port = FromPeer::Indication { client, peer: addr("8.8.4.4:9") };
-    assert_eq!(bench.from_peer(0, "8.8.4.4:9"), other_port);
-    assert_eq!(bench.from_peer(0, "8.8.4.5:5000"), FromPeer::Drop(TurnDrop::NoPermission));
+    assert_eq!(bench.hear_peer(0, "8.8.4.4:9"), other_port);
+    assert_eq!(bench.hear_peer(0, "8.8.4.5:5000"), FromPeer::Drop(TurnDrop::NoPermission));
     let up = bench.server.counters().traffic.up;
     assert_eq!((up.packets, up.bytes), (2, 10));
 }
@@ -215,7 +215,7 @@ fn send_and_data_indications_carry_data_both_ways() {
     assert_eq!(bench.permit(client, &signer, "8.8.4.4:1"), 0);
     let Verdict::Relay { to, at, len, .. } = bench.handle(client, &packet).0 else { panic!("not relayed") };
     assert_eq!((to, &packet[at..at + len]), (addr(PEER), &b"hello"[..]));
-    assert_eq!(bench.from_peer(0, PEER), FromPeer::Indication { client, peer: addr(PEER) });
+    assert_eq!(bench.hear_peer(0, PEER), FromPeer::Indication { client, peer: addr(PEER) });
     for (peer, len) in [(PEER, 5), (PEER, 8), ("[2600::1]:7", 0), (PEER, 1200)] {
         let mut head = [0; stun::BINDING_RESPONSE_MAX];
         let head_len = data_head(&mut head, id(3), addr(peer), len).unwrap();
@@ -357,9 +357,9 @@ fn lifetimes_end_what_they_are_for() {
     assert_eq!(bench.bind(client, &signer, PEER, 0x4001), 0);
     let data = channel_data(0x4001, b"x");
     bench.pass(PERMISSION_LIFETIME - Duration::from_secs(1));
-    assert_eq!(bench.from_peer(0, PEER), FromPeer::Channel { client, number: 0x4001 });
+    assert_eq!(bench.hear_peer(0, PEER), FromPeer::Channel { client, number: 0x4001 });
     bench.pass(Duration::from_secs(1));
-    assert_eq!(bench.from_peer(0, PEER), FromPeer::Drop(TurnDrop::NoPermission));
+    assert_eq!(bench.hear_peer(0, PEER), FromPeer::Drop(TurnDrop::NoPermission));
     assert!(matches!(bench.handle(client, &data).0, Verdict::Relay { .. }), "the channel lasts longer");
     // Asking for less than the usual gives the usual, for too much the most (RFC 8656 §7.2).
     for (asked, granted) in [(60, 600), (601, 601), (1_000_000, 3600), (u32::MAX, 3600)] {
@@ -385,7 +385,7 @@ fn a_refresh_to_zero_ends_it_twice_over() {
         assert_eq!(bench.code(client, &request(method::REFRESH, number, &[lifetime(0)], Some(&signer))), 0);
         assert_eq!((bench.server.allocations(), bench.world.held), (0, 0));
     }
-    assert_eq!(bench.from_peer(0, PEER), FromPeer::Drop(TurnDrop::NoAllocation));
+    assert_eq!(bench.hear_peer(0, PEER), FromPeer::Drop(TurnDrop::NoAllocation));
 }
 
 #[test]
@@ -538,7 +538,7 @@ fn a_reload_takes_permissions_away_and_leaves_allocations() {
     let policy = Policy { peers: Peers { deny, ..Peers::default() }, ..Policy::default() };
     bench.server.renew(Arc::new(policy), 0, &bench.world);
     assert_eq!(bench.handle(client, &channel_data(0x4001, b"x")).0, Verdict::Drop(TurnDrop::NoChannel));
-    assert_eq!(bench.from_peer(0, PEER), FromPeer::Drop(TurnDrop::NoPermission));
+    assert_eq!(bench.hear_peer(0, PEER), FromPeer::Drop(TurnDrop::NoPermission));
     assert_eq!(bench.permit(client, &signer, PEER), 403);
     assert_eq!(bench.server.allocations(), 1);
 }
@@ -600,7 +600,7 @@ mod strangers {
         bare_integrity.truncate(len);
         vec![
             ("Binding", request(Method::BINDING, 1, &[], None)),
-            ("Binding, unknown attribute", request(Method::BINDING, 1, &[unknown.clone()], None)),
+            ("Binding, unknown attribute", request(Method::BINDING, 1, std::slice::from_ref(&unknown), None)),
             ("Binding, eight of them", request(Method::BINDING, 1, &vec![unknown; 8], None)),
             ("Allocate (Chromium's)", allocate(1, None)),
             ("Allocate with FINGERPRINT", with_fingerprint),
@@ -737,7 +737,7 @@ mod hostile {
             bent[at] ^= 0x10;
             bench.handle(client, &bent);
             let dropped = FromPeer::Drop(TurnDrop::NoPermission);
-            assert_eq!(bench.from_peer(0, PEER), dropped, "byte {at}");
+            assert_eq!(bench.hear_peer(0, PEER), dropped, "byte {at}");
         }
     }
 
