@@ -66,9 +66,9 @@ async function runGroup(group) {
 function theEdge(group, file) {
   if (straight) return new Straight();
   if (group.demo) return new Demo(run, { binary, log: file('demo.log'), janus: group.janus && [restOf(addr.janus), wsOf(addr.janus)] });
-  const { rewrite, shared, whip, live, route, six, candidate } = group;
+  const { rewrite, shared, whip, live, route, six, candidate, turn } = group;
   const media = group.pair && pairGroup;
-  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, live, route, media, six, candidate, pages: pages.edgeUrl });
+  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, live, route, media, six, candidate, turn, pages: pages.edgeUrl });
 }
 
 // A WHIP endpoint stands in Janus' place.
