@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const TIERS: &[&[&str]] = &[
     &["telemetry"],
     &["budget"],
-    &["classify", "stun", "sdp", "config"],
+    &["classify", "stun", "sdp", "config", "json_edit", "ws_frame"],
     &["auth"],
     &["session", "turn"],
     &["route", "dialect", "signalling"],
@@ -31,8 +31,27 @@ const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("classify", "stun", "what is STUN is said once, by the codec, and classify asks it")];
 
 /// Modules whose time, randomness, addresses and peers are arguments.
-const PURE: &[&str] =
-    &["classify", "stun", "sdp", "budget", "session", "turn", "forward", "dialect", "route"];
+const PURE: &[&str] = &[
+    "classify",
+    "stun",
+    "sdp",
+    "budget",
+    "json_edit",
+    "ws_frame",
+    "session",
+    "turn",
+    "forward",
+    "dialect",
+    "route",
+    "signalling::protocol",
+    "signalling::webrtc_server",
+    "signalling::blueprints",
+    "signalling::gst",
+    "signalling::webrtcsink",
+    "signalling::notice",
+    "signalling::query",
+    "signalling::token",
+];
 
 /// What a pure module never names. `::` stands between the parts of a path.
 const IMPURE: &[&str] = &[
@@ -187,7 +206,10 @@ fn broken_arrows(file: &Source) -> Vec<String> {
 }
 
 fn impurities(file: &Source) -> Vec<String> {
-    if !PURE.contains(&file.module()) {
+    let path = file.path.join("::");
+    let is_in =
+        |pure: &&str| path.strip_prefix(*pure).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    if !PURE.iter().any(is_in) {
         return Vec::new();
     }
     let found = IMPURE.iter().filter(|name| names_path(&file.tokens, name));

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use xrtc::budget::Rate;
 use xrtc::config::report::Report;
 use xrtc::config::{
-    Balance, CandidateHost, Config, ConfigError, DialectKind, Finding, Loaded, PathRule, RouteUpstream,
-    ServiceKind, Severity, Surroundings, TlsFiles,
+    Balance, CandidateHost, Config, ConfigError, DialectKind, Finding, Loaded, PathRule, RoomRules,
+    RouteUpstream, ServiceKind, Severity, Surroundings, TlsFiles,
 };
 
 fn vector(name: &str) -> String {
@@ -98,7 +98,7 @@ fn every_key_is_read() {
     assert_eq!(
         said(&loaded.warnings, Severity::Warning),
         [
-            "39:28 services.http0.http.upstream_tls_verify: upstreams are not verified: whoever sits on the way to them \
+            "40:28 services.http0.http.upstream_tls_verify: upstreams are not verified: whoever sits on the way to them \
              can read and change everything"
         ]
     );
@@ -112,6 +112,7 @@ fn every_key_is_read() {
         (media.socket_buffer, limits.signalling_body, limits.ws_message),
         (8 << 20, 64 << 10, 128 << 10)
     );
+    assert_eq!((limits.session_packets, limits.session_bytes, media.pin_workers), (500, 2_000_000, true));
     let counts = (limits.sessions, limits.registrations_per_client, limits.http_connections);
     assert_eq!(counts, (10, 5, 20));
     assert_eq!((*drain_timeout, *watch), (Duration::from_secs(90), true));
@@ -135,9 +136,85 @@ fn every_key_is_read() {
     assert_eq!((http.geoip_db.as_deref(), http.trusted_proxies.len()), (Some(Path::new("c.mmdb")), 2));
     assert_eq!(http.routes[0].hosts, ["janus.example.org"]);
     assert_eq!(http.routes[0].ws_protocols, ["janus-protocol"]);
-    assert_eq!(http.routes.len(), 4, "signalling routes are left out");
+    assert_eq!(http.routes.len(), 7, "the live route is left out");
+    check_rooms(&http.routes[4..]);
     assert!(matches!(services[3].kind, ServiceKind::Turn));
     assert!(matches!(services[4].kind, ServiceKind::Admin));
+}
+
+fn check_rooms(routes: &[xrtc::config::Route]) {
+    let signalling = |at: usize| match &routes[at].upstream {
+        RouteUpstream::Rooms(signalling) => &**signalling,
+        other => panic!("{other:?}"),
+    };
+    let RoomRules::WebrtcServer(rules) = &signalling(0).rules else { panic!() };
+    assert_eq!((rules.auth_timeout, rules.idle_timeout), (Duration::from_secs(4), None));
+    assert_eq!(
+        rules.webhook.as_ref().map(|webhook| webhook.url.to_string()),
+        Some("http://127.0.0.1:9000/room".into())
+    );
+    let limits = &signalling(0).limits;
+    assert_eq!((limits.message, limits.queue, limits.peers, limits.rooms), (1 << 20, 7, 3, 4));
+    assert_eq!(limits.connects.map(|connects| connects.get()), Some(5));
+    let RoomRules::Blueprints(rules) = &signalling(1).rules else { panic!() };
+    assert_eq!(rules.turn.as_ref().map(|turn| turn.lifetime), Some(Duration::from_secs(90)));
+    assert_eq!(routes[1].paths.iter().map(|path| &*path.prefix).collect::<Vec<_>>(), ["/", "/signaling"]);
+    let RoomRules::Gst(rules) = &signalling(2).rules else { panic!() };
+    assert_eq!((rules.keepalive, rules.health.as_deref()), (Duration::from_secs(20), Some("/up")));
+}
+
+#[test]
+fn what_is_wrong_with_rooms_is_said_with_its_place() {
+    let rooms = |signalling: &str| {
+        let text = format!(
+            "services:\n  h:\n    proto: http\n    net: {{addr: ':1'}}\n    http: {{routes: {{r: {signalling}}}}}\n"
+        );
+        match Config::from_text(&text) {
+            Err(error) => error.render(false),
+            Ok(loaded) => loaded.render_warnings(false),
+        }
+    };
+    for (signalling, expected) in [
+        (
+            "{signalling: {}}",
+            "signalling.protocol: expected webrtc-server, blueprints, live, gst or webrtcsink, found nothing",
+        ),
+        (
+            "{signalling: {protocol: webrtc-server}}",
+            "signalling.auth: expected auth with users, password, secrets or webhook",
+        ),
+        (
+            "{signalling: {protocol: webrtc-server, auth: {}}}",
+            "expected auth with users, password, secrets or webhook",
+        ),
+        ("{signalling: {protocol: gst, health: x}}", "signalling.health: expected a path such as /health"),
+        ("{signalling: {protocol: gst, max_message: 17MiB}}", "signalling.max_message: expected a size"),
+        (
+            "{signalling: {protocol: gst, max_queue: 0}}",
+            "signalling.max_queue: expected a whole number, 1 or more",
+        ),
+        (
+            "{signalling: {protocol: gst, auth_timeout: 1s}}",
+            "signalling.auth_timeout: has no effect with protocol: gst",
+        ),
+        (
+            "{signalling: {protocol: blueprints, max_peers: 3}}",
+            "signalling.max_peers: has no effect with protocol: blueprints",
+        ),
+        ("{signalling: {protocol: blueprints, turn: {url: x}}}", "signalling.turn.url: expected a TURN URL"),
+        (
+            "{signalling: {protocol: gst}, upstream: 'http://x'}",
+            "r.upstream: has no effect beside signalling",
+        ),
+        (
+            "{signalling: {protocol: live, jwt_secret: x}}",
+            "protocol live is not served yet; this route is left out",
+        ),
+    ] {
+        let said = rooms(signalling);
+        assert!(said.contains(expected) && said.contains(":5:"), "{signalling}: {said}");
+    }
+    assert_eq!(rooms("{signalling: {protocol: gst}}"), "", "a usual path needs no word");
 }
 
 /// The keys of a file as `docs/routes.md` spells them, from the indentation of a parsed file's paths.
@@ -469,6 +546,8 @@ fn secrets_are_never_shown() {
         "services:\n  a:\n    proto: admin\n    net: {addr: x}\n    admin:\n      token: [hunter2]\n",
         "services:\n  t:\n    turn:\n      auth:\n        users:\n          john: \"hunter2\n",
         "services:\n  h:\n    proto: http\n    http: {routes: {r: {signalling: {jwt_secret: [hunter2], protocol: x}}}}\n",
+        "services:\n  h:\n    proto: http\n    http: {routes: {r: {signalling: {protocol: gst, token: [hunter2]}}}}\n",
+        "services:\n  h:\n    proto: http\n    http: {routes: {r: {signalling: {protocol: webrtc-server, webhook: {secret: [hunter2]}}}}}\n",
     ] {
         let error = Config::from_text(text).expect_err("is refused");
         assert!(!error.render(false).contains("hunter2"), "{}", error.render(false));

@@ -26,6 +26,7 @@ use crate::http::{Budgets, Phase, Registrar};
 use crate::listener::tcp::{Connections, StreamCounters, Tls};
 use crate::listener::{Bound, ListenerIndex, PacketSide};
 use crate::session::registration::{SessionEvent, SessionSink};
+use crate::signalling::Rooms;
 
 /// How often certificates are looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -45,6 +46,7 @@ pub(super) struct World {
     pub(super) budgets: Arc<Budgets>,
     pub(super) registrar: Arc<Registrar>,
     pub(super) sites: Arc<Sites>,
+    pub(super) rooms: Rooms,
 }
 
 /// The edge as it runs.
@@ -110,6 +112,7 @@ impl Edge {
             registrar: Arc::new(Registrar::new(&config.limits, &resolve::lines(&[]), &sink)),
             counters: Arc::default(),
             sites: Arc::default(),
+            rooms: Rooms::default(),
             packets,
             sink,
             phase,

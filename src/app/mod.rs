@@ -28,6 +28,9 @@ use journal::Journal;
 use reload::Reloads;
 use shutdown::Signals;
 
+/// How long the end waits for those who want to know that rooms are empty now.
+const NOTICES_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Why the edge did not start. Every variant names the service or setting at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -104,13 +107,17 @@ async fn serve(config: &Config, candidates: &[Candidate], tell: impl FnOnce()) -
     let mut edge = Edge::start(config, candidates, events).await?;
     let journal = Journal::new(journal_queue, edge.world.packets.clone(), edge.world.sites.clone());
     let journal = tokio::spawn(journal.keep());
+    // It ends with the runtime.
+    let rooms = edge.world.rooms.clone();
+    tokio::spawn(async move { rooms.run().await });
     announce(config, candidates);
     tell();
 
     follow(&mut edge, &mut signals).await;
     shutdown::drain(&edge, &mut signals).await;
     while edge.tasks.join_next().await.is_some() {}
-    let World { packets, counters, .. } = edge.world;
+    let World { packets, counters, rooms, .. } = edge.world;
+    rooms.settle(NOTICES_PATIENCE).await;
     // Joining threads blocks, for the milliseconds that they take to end their sessions.
     let stopped = packets.clone();
     let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;

@@ -6,6 +6,7 @@
 mod cache;
 mod key;
 mod mint;
+mod post;
 mod sources;
 mod webhook;
 
@@ -21,9 +22,9 @@ use crate::config::{Auth, Secret};
 use cache::Cache;
 pub use key::LongTermKeys;
 pub use mint::{Minted, mint};
+pub use post::{Poster, WebhookError};
 use sources::Sources;
 use webhook::Webhook;
-pub use webhook::WebhookError;
 
 /// An answer of the webhook counts for so long (webrtc-server.md §6: at most 60 s).
 const KEEP: Duration = Duration::from_secs(60);

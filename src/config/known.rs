@@ -29,6 +29,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("services.<service>.health.rise", &["upstream"]),
     ("services.<service>.http.servername", HTTP),
     ("services.<service>.http.root", HTTP),
+    ("services.<service>.http.root_index", HTTP),
     ("services.<service>.http.rest", HTTP),
     ("services.<service>.http.max_conns", HTTP),
     ("services.<service>.http.idle_conn_timeout", HTTP),
@@ -61,6 +62,18 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("services.<service>.http.routes.<route>.signalling.auth_timeout", HTTP),
     ("services.<service>.http.routes.<route>.signalling.idle_timeout", HTTP),
     ("services.<service>.http.routes.<route>.signalling.keepalive_timeout", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.token", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.webhook.url", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.webhook.secret", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.turn.url", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.turn.secret", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.turn.lifetime", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.health", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.max_message", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.max_queue", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.max_peers", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.max_rooms", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.max_connects", HTTP),
     ("services.<service>.http.routes.<route>.signalling.jwt_secret", HTTP),
     ("services.<service>.http.routes.<route>.signalling.mode", HTTP),
     ("services.<service>.http.routes.<route>.signalling.upstream", HTTP),
@@ -82,7 +95,10 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("media.backend_ports", &[]),
     ("media.socket_buffer", &[]),
     ("media.offload", &[]),
+    ("media.pin_workers", &[]),
     ("limits.sessions", &[]),
+    ("limits.session_packets", &[]),
+    ("limits.session_bytes", &[]),
     ("limits.registrations_per_client", &[]),
     ("limits.http_connections", &[]),
     ("limits.signalling_body", &[]),
@@ -250,8 +266,8 @@ mod tests {
         );
         assert_eq!(
             warnings("media: {quux: 1}"),
-            ["1:9 media.quux: unknown key, ignored (the nearest known key is `offload`; \
-              known here: workers, backend_ports, socket_buffer, offload)"]
+            ["1:9 media.quux: unknown key, ignored (the nearest known key is `pin_workers`; \
+              known here: workers, backend_ports, socket_buffer, offload, pin_workers)"]
         );
     }
 

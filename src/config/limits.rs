@@ -17,6 +17,10 @@ use crate::budget::Rate;
 pub struct Limits {
     /// `sessions`: live and registered sessions, default 100 000.
     pub sessions: usize,
+    /// `session_packets`: packets per second that one session's client may send, default 20 000; 0: no limit.
+    pub session_packets: u32,
+    /// `session_bytes`: payload per second that one session's client may send, default 0: no limit.
+    pub session_bytes: usize,
     /// `registrations_per_client`: sessions that one source may have registered through the REST API, default 75 000.
     pub registrations_per_client: usize,
     /// `http_connections`: open client connections, default 10 000.
@@ -50,6 +54,9 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             sessions: 100_000,
+            // Twice what a screen share of 100 Mbit/s sends, and a tenth of what keeps a worker busy.
+            session_packets: 20_000,
+            session_bytes: 0,
             // Mostly one application server registers for all clients: 50 000 sessions and those that just ended must
             // fit, and still nobody takes the whole table.
             registrations_per_client: 75_000,
@@ -89,9 +96,14 @@ pub(super) fn limits(root: &Section<'_>, findings: &mut Findings) -> Limits {
     ] {
         *value = at_least_one(&section, findings, key, *value);
     }
-    for (key, value) in
-        [("signalling_body", &mut limits.signalling_body), ("ws_message", &mut limits.ws_message)]
-    {
+    let expected = "a whole number of packets per second, 0 for no limit";
+    limits.session_packets =
+        section.read(findings, "session_packets", expected, addr::number).unwrap_or(limits.session_packets);
+    for (key, value) in [
+        ("session_bytes", &mut limits.session_bytes),
+        ("signalling_body", &mut limits.signalling_body),
+        ("ws_message", &mut limits.ws_message),
+    ] {
         *value = section.read(findings, key, A_SIZE, size).unwrap_or(*value);
     }
     for (rate, burst, value) in [

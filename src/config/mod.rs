@@ -22,6 +22,7 @@ mod routes;
 mod section;
 mod served;
 mod services;
+mod signalling;
 mod urls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +36,10 @@ pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
 pub use limits::Limits;
 pub use load::{Loaded, Surroundings, fuzz, known_keys};
 pub use outline::Outline;
+pub use signalling::{
+    BlueprintsRules, GstRules, RoomLimits, RoomRules, RoomWebhook, Signalling, TurnCredentials,
+    WebrtcServerRules,
+};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -141,6 +146,8 @@ pub struct Http {
     pub servername: Option<String>,
     /// `root`.
     pub root: Option<PathBuf>,
+    /// `root_index`: a path that names nothing gives the root's `index.html`; default where rooms are found by path.
+    pub root_index: bool,
     /// `rest`, default true.
     pub rest: bool,
     /// Routes in file order.
@@ -267,6 +274,8 @@ pub enum RouteUpstream {
     Server(ServerUrl),
     /// Index into [`Config::upstreams`].
     Group(usize),
+    /// Nowhere: the edge serves rooms itself.
+    Rooms(Box<Signalling>),
 }
 
 /// `paths` entry.
@@ -355,4 +364,6 @@ pub struct Media {
     pub socket_buffer: usize,
     /// `offload`: UDP GRO and GSO where the kernel has them, default true.
     pub offload: bool,
+    /// `pin_workers`: each packet thread keeps to one core, default false.
+    pub pin_workers: bool,
 }

@@ -115,13 +115,21 @@ fn forward(config: &Config, service: &Service, route: &Route) -> Forward {
         matches: matches(route),
         upstream: upstream(config, &route.upstream),
         dialect: match &route.dialect {
-            None => "plain".into(),
+            None => served_here(route).unwrap_or("plain").into(),
             Some(dialect) => {
                 let mode = if route.ice_direct { "transparent" } else { "half proxy" };
                 let tcp = if route.ice_tcp { ", TCP first" } else { "" };
                 format!("{}, {mode}{tcp}", dialect_name(dialect))
             }
         },
+    }
+}
+
+/// The protocol of rooms that the edge serves itself.
+fn served_here(route: &Route) -> Option<&'static str> {
+    match &route.upstream {
+        RouteUpstream::Rooms(signalling) => Some(signalling.rules.name()),
+        _ => None,
     }
 }
 
@@ -150,6 +158,7 @@ fn upstream(config: &Config, upstream: &RouteUpstream) -> String {
     let group = match upstream {
         RouteUpstream::Server(url) => return url.to_string(),
         RouteUpstream::Group(index) => config.upstreams.get(*index),
+        RouteUpstream::Rooms(_) => return "rooms".into(),
     };
     let Some(group) = group else { return "nothing".into() };
     let servers: Vec<String> = group.servers.iter().map(ToString::to_string).collect();

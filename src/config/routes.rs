@@ -10,7 +10,8 @@ use super::durations::{A_DURATION, duration, timeout};
 use super::section::{Findings, Item, Section, count};
 use super::urls::server_url;
 use super::{
-    DialectKind, Http, IpNet, Optimal, PathRule, Route, RouteUpstream, ServerUrl, UpstreamTuning, later,
+    DialectKind, Http, IpNet, Optimal, PathRule, RoomRules, Route, RouteUpstream, ServerUrl, UpstreamTuning,
+    signalling,
 };
 
 /// What a service inherits from the file it stands in.
@@ -59,6 +60,7 @@ pub(super) fn http(service: &Section<'_>, inherited: &Inherited<'_>, findings: &
         return Http {
             servername: None,
             root: None,
+            root_index: false,
             rest: true,
             routes: Vec::new(),
             upstream: UpstreamTuning::default(),
@@ -73,11 +75,18 @@ pub(super) fn http(service: &Section<'_>, inherited: &Inherited<'_>, findings: &
         "_" => Some(None),
         name => addr::host_name(name).map(Some),
     });
+    let routes = routes(&section, inherited, findings);
+    // The pages of that protocol have the name of their room as path.
+    let has_rooms_by_path = routes.iter().any(|route| match &route.upstream {
+        RouteUpstream::Rooms(signalling) => matches!(signalling.rules, RoomRules::WebrtcServer(_)),
+        _ => false,
+    });
     Http {
         servername: servername.flatten(),
         root: file(&section, findings, "root"),
+        root_index: section.flag(findings, "root_index", has_rooms_by_path),
         rest: section.flag(findings, "rest", true),
-        routes: routes(&section, inherited, findings),
+        routes,
         upstream: tuning(&section, findings),
         trusted_proxies: policy.trusted_proxies,
         optimal: policy.optimal,
@@ -147,38 +156,53 @@ fn routes(http: &Section<'_>, inherited: &Inherited<'_>, findings: &mut Findings
     sections.iter().filter_map(|(name, section)| route(name, section, inherited, findings)).collect()
 }
 
-/// One route; `None` where it has no upstream, because of an error or because it is a signalling route.
+/// One route; `None` where it goes nowhere, because of an error or because its rooms are not served yet.
 fn route(
     name: &str,
     section: &Section<'_>,
     inherited: &Inherited<'_>,
     findings: &mut Findings,
 ) -> Option<Route> {
-    let signalling = section.section(findings, "signalling");
-    if let Some(signalling) = &signalling {
-        later::signalling(signalling, inherited, findings);
-    }
+    let rooms = section.section(findings, "signalling");
+    let signalling = rooms.as_ref().and_then(|rooms| signalling::signalling(rooms, inherited, findings));
     let hosts = section.list(findings, "hosts", "a host name without port", host);
     let ws_protocols = section.list(findings, "protos", "ws@ and a WebSocket subprotocol", |text| {
         text.strip_prefix("ws@").filter(|token| is_token(token)).map(str::to_owned)
     });
     let paths = section.items(findings, "paths", A_PATH);
-    let paths: Vec<_> = paths.iter().filter_map(|item| path_rule(item, findings)).collect();
-    let dialect = dialect(name, section, findings);
+    let mut paths: Vec<_> = paths.iter().filter_map(|item| path_rule(item, findings)).collect();
+    let dialect = if rooms.is_some() { None } else { dialect(name, section, findings) };
     let ice_tcp = section.flag(findings, "icetcp", false);
     let ice_direct = section.flag(findings, "icedirect", false);
-    if ["hosts", "protos", "paths"].iter().all(|key| section.item(key).is_none()) {
+    let matches_nothing = ["hosts", "protos", "paths"].iter().all(|key| section.item(key).is_none());
+    if let Some(signalling) = signalling.as_ref().filter(|_| matches_nothing) {
+        paths = signalling::usual_paths(signalling);
+    } else if matches_nothing {
         findings.warn(
             section.at,
             &section.path,
             "has no hosts, protos or paths, so no request ever takes this route",
         );
     }
-    if signalling.is_some() && section.item("upstream").is_none() {
-        return None;
-    }
-    let upstream = upstream(section, "upstream", inherited, findings)?;
+    let upstream = match (rooms, signalling) {
+        (None, _) => upstream(section, "upstream", inherited, findings)?,
+        (Some(_), Some(signalling)) => {
+            warn_beside_rooms(section, findings);
+            RouteUpstream::Rooms(Box::new(signalling))
+        }
+        (Some(_), None) => return None,
+    };
     Some(Route { name: Arc::from(name), dialect, upstream, ice_tcp, ice_direct, hosts, ws_protocols, paths })
+}
+
+/// What is for routes that go somewhere else.
+fn warn_beside_rooms(section: &Section<'_>, findings: &mut Findings) {
+    for key in ["upstream", "dialect", "offer", "answer", "session", "whip", "icetcp", "icedirect"] {
+        if section.item(key).is_some() {
+            let path = super::section::join(&section.path, key);
+            findings.warn(section.place(key), &path, "has no effect beside signalling");
+        }
+    }
 }
 
 fn dialect(name: &str, section: &Section<'_>, findings: &mut Findings) -> Option<DialectKind> {

@@ -287,6 +287,7 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         backend_ports: 40_000..=50_000,
         socket_buffer: 4 << 20,
         offload: true,
+        pin_workers: false,
     };
     if let Some(section) = root.section(findings, "media") {
         let workers = |text: &str| addr::number(text).filter(|count| (1..=MAX_WORKERS).contains(count));
@@ -298,6 +299,7 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         media.socket_buffer =
             section.read(findings, "socket_buffer", A_SIZE, size).unwrap_or(media.socket_buffer);
         media.offload = section.flag(findings, "offload", media.offload);
+        media.pin_workers = section.flag(findings, "pin_workers", media.pin_workers);
     }
     media
 }

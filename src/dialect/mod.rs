@@ -8,7 +8,6 @@ mod exchange;
 mod facts;
 pub mod janus;
 pub mod json;
-mod json_edit;
 mod sessions;
 mod view;
 pub mod whip;

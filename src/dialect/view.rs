@@ -7,8 +7,8 @@ use crate::session::registration::{Credentials, Mode};
 
 use super::exchange::{Exchange, SdpType};
 use super::facts::Facts;
-use super::json_edit::quote;
 use super::{Context, Settings, Verdict};
+use crate::json_edit::quote;
 
 /// Tells `exchange` of a description of the backend, and returns it as the client sees it.
 pub(super) fn backend_view(

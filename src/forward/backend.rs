@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use super::flow::{Flow, Packet};
 use super::tables::{AddrKey, BackendEntry, Here, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Verdict, Via};
-use crate::classify::Kind;
 use crate::session::backend_leg::LocalSocket;
 use crate::session::observe::{Leg, Milestone};
 use crate::stun::{Class, Fingerprint, Message};
@@ -12,41 +12,33 @@ use crate::stun::{Class, Fingerprint, Message};
 impl Forwarder {
     /// DTLS, SRTP or SRTCP. Hot path, like [`Forwarder::client_media`].
     #[inline]
-    pub(super) fn backend_media(
-        &mut self,
-        now: Instant,
-        socket: u16,
-        received: Received,
-        kind: Kind,
-        bytes: &[u8],
-    ) -> Verdict {
-        let key = match self.tables.by_backend.get(&AddrKey::new(socket, received.from)) {
+    pub(super) fn backend_media(&mut self, socket: u16, packet: Packet<'_>) -> Verdict {
+        let from = packet.received.from;
+        let key = match self.tables.by_backend.get(&AddrKey::new(socket, from)) {
             Some(BackendEntry::Session(key)) => *key,
             Some(BackendEntry::Flow { session, slot }) => {
                 let (session, slot) = (*session, *slot);
-                return self.through_backend_media(now, session, slot, kind, bytes);
+                return self.through_backend_media(session, slot, packet);
             }
             None => return Verdict::Drop(DropReason::UnknownBackend),
         };
         let Some(session) = self.tables.sessions.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
-        if !session.accepts_backend(socket, received.from) {
+        if !session.accepts_backend(socket, from) {
             return Verdict::Drop(DropReason::UnprovenBackend);
         }
-        let tick = self.clock.tick(now);
-        self.counters.heard_down(session.observed.down(tick, kind, bytes));
         let Some(client) = session.client.egress() else {
+            let tick = self.clock.tick(packet.now);
+            self.counters.heard_down(session.observed.down(tick, packet.kind, packet.bytes));
             session.observed.note(tick, Milestone::EarlyDown);
             return Verdict::Drop(DropReason::ClientNotReady);
         };
-        session.traffic.down(bytes.len());
-        self.counters.down(bytes.len());
         if session.observed.is_tapped() {
-            self.show_down(Here::Half(key), socket, received, client, bytes);
+            self.show_down(Here::Half(key), socket, packet.received, client, packet.bytes);
         }
-        let via = Via::Listener(client.listener);
-        Verdict::Forward(Destination { via, to: client.remote, local: client.local })
+        let to = Destination { via: Via::Listener(client.listener), to: client.remote, local: client.local };
+        self.forward(packet, Flow { session: Here::Half(key), to })
     }
 
     /// A check of a backend, or its answer: both are the agent's business.

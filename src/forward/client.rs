@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use super::flow::{Flow, Packet};
 use super::tables::{ClientEntry, Here, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via};
-use crate::classify::Kind;
 use crate::session::client_leg::{ClientAddr, DueProbe};
 use crate::session::observe::{Leg, Milestone};
 use crate::session::registration::{Registration, SessionEventKind};
@@ -16,20 +16,14 @@ use crate::stun::{
 const PROBE_PRIORITY: u32 = (110 << 24) | (65535 << 8) | 255;
 
 impl Forwarder {
-    /// DTLS, SRTP or SRTCP. This is the hot path: one look-up, no allocation.
+    /// DTLS, SRTP or SRTCP. Hot path.
     #[inline]
-    pub(super) fn client_media(
-        &mut self,
-        now: Instant,
-        listener: u16,
-        received: Received,
-        kind: Kind,
-        bytes: &[u8],
-    ) -> Verdict {
-        let (session, slot) = match self.tables.client(listener, received.from) {
+    pub(super) fn client_media(&mut self, listener: u16, packet: Packet<'_>) -> Verdict {
+        let now = packet.now;
+        let (session, slot) = match self.tables.client(listener, packet.received.from) {
             Some(ClientEntry::Here { session, slot }) => (session, slot),
             Some(ClientEntry::Through { session, slot }) => {
-                return self.through_media(now, session, slot, kind, bytes);
+                return self.through_media(session, slot, packet);
             }
             Some(ClientEntry::Elsewhere { worker }) => return self.hand_over(worker),
             None => return Verdict::Drop(DropReason::UnknownAddress),
@@ -42,20 +36,19 @@ impl Forwarder {
             state.observed.note(tick, Milestone::UnprovenUp);
             return Verdict::Drop(DropReason::UnprovenAddress);
         };
-        self.counters.heard_up(state.observed.up(tick, kind, bytes));
         let Some(path) = state.backend_path() else {
+            self.counters.heard_up(state.observed.up(tick, packet.kind, packet.bytes));
             state.observed.note(tick, Milestone::EarlyUp);
             return Verdict::Drop(DropReason::BackendNotReady);
         };
-        state.traffic.up(bytes.len());
-        self.counters.up(bytes.len());
         if state.observed.is_tapped() {
-            self.show_up(Here::Half(session), listener, received, path, bytes);
+            self.show_up(Here::Half(session), listener, packet.received, path, packet.bytes);
         }
         if moved.is_some() {
             self.report_moved(now, session, moved);
         }
-        Verdict::Forward(Destination { via: Via::Backend(path.socket.index), to: path.remote, local: None })
+        let to = Destination { via: Via::Backend(path.socket.index), to: path.remote, local: None };
+        self.forward(packet, Flow { session: Here::Half(session), to })
     }
 
     /// A check of a client, or its answer to a check of the edge.

@@ -58,6 +58,10 @@ drop_reasons! {
     UnprovenBackend = "unproven_backend",
     /// STUN of a backend that fits no agent: wrong credentials or an outdated transaction.
     BackendStunRejected = "backend_stun_rejected",
+    /// A client sends more than `limits` lets it.
+    ClientTooFast = "client_too_fast",
+    /// The worker is behind with its work, and this client had its share of the turn.
+    ClientOverShare = "client_over_share",
     /// The worker that has the session is behind with its work.
     HandOverFull = "hand_over_full",
     /// The socket's send buffer is full.

@@ -8,6 +8,7 @@
 mod backend;
 mod client;
 mod counters;
+mod flow;
 mod register;
 mod sockets;
 mod story;
@@ -25,10 +26,12 @@ use std::time::Instant;
 use crate::classify::{self, Kind};
 use crate::session::Progress;
 use crate::session::client_leg::Moved;
+use crate::session::meter::{Allowance, Turn};
 use crate::session::observe::{Clock, Leg, Milestone};
 use crate::session::registration::{EndReason, Origin, SessionEvent, SessionEventKind, SessionId};
 use crate::session::timers::Wheel;
 pub use counters::{Counters, DropReason};
+use flow::{Latest, Packet};
 pub use sockets::SocketRequest;
 use sockets::{BackendSocket, Purpose};
 use tables::{Here, Owned, SessionKey, Tables, TimerKey};
@@ -120,6 +123,9 @@ pub struct Forwarder {
     /// By index; a gap is filled again.
     backend_sockets: Vec<Option<BackendSocket>>,
     max_sessions: usize,
+    allowance: Allowance,
+    turn: Turn,
+    latest: Option<Latest>,
     unproven: Option<unproven::Unproven>,
     random: Random,
     /// RFC 8445 §7.1.3; the edge is always controlled on the client leg.
@@ -145,6 +151,9 @@ impl Forwarder {
             listeners: setup.listeners,
             backend_sockets: Vec::new(),
             max_sessions: setup.max_sessions,
+            allowance: Allowance::default(),
+            turn: Turn::default(),
+            latest: None,
             unproven: None,
             random: setup.random,
             tie_breaker: u64::from_be_bytes(tie_breaker),
@@ -164,14 +173,14 @@ impl Forwarder {
     /// [`crate::stun::BINDING_RESPONSE_MAX`] bytes.
     pub fn handle(&mut self, now: Instant, received: Received, bytes: &[u8], reply: &mut [u8]) -> Verdict {
         let kind = classify::classify(bytes);
-        let verdict = match (received.via, kind) {
-            (Via::Listener(listener), Kind::Stun) => self.client_stun(now, listener, received, bytes, reply),
-            (Via::Listener(listener), Kind::Dtls | Kind::Media) => {
-                self.client_media(now, listener, received, kind, bytes)
-            }
-            (Via::Backend(socket), Kind::Stun) => self.backend_stun(now, socket, received, bytes),
-            (Via::Backend(socket), Kind::Dtls | Kind::Media) => {
-                self.backend_media(now, socket, received, kind, bytes)
+        let verdict = match kind {
+            Kind::Dtls | Kind::Media => self.media(Packet { now, received, kind, bytes }),
+            Kind::Stun => {
+                self.latest = None;
+                match received.via {
+                    Via::Listener(listener) => self.client_stun(now, listener, received, bytes, reply),
+                    Via::Backend(socket) => self.backend_stun(now, socket, received, bytes),
+                }
             }
             _ => Verdict::Drop(DropReason::NotIce),
         };
@@ -181,8 +190,21 @@ impl Forwarder {
         verdict
     }
 
+    /// DTLS, SRTP or SRTCP. This is the hot path: at most one look-up, no allocation.
+    #[inline]
+    fn media(&mut self, packet: Packet<'_>) -> Verdict {
+        if let Some(flow) = self.following(&packet) {
+            return self.carry(packet, flow);
+        }
+        match packet.received.via {
+            Via::Listener(listener) => self.client_media(listener, packet),
+            Via::Backend(socket) => self.backend_media(socket, packet),
+        }
+    }
+
     /// Runs everything whose time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.latest = None;
         let mut due = std::mem::take(&mut self.due);
         self.timers.fire(now, &mut due);
         for key in due.drain(..) {

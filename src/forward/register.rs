@@ -22,6 +22,7 @@ const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(30);
 impl Forwarder {
     /// Carries out one command of the signalling side.
     pub fn command(&mut self, now: Instant, command: Command) {
+        self.latest = None;
         match command {
             Command::Register(registration) => self.register(now, registration),
             Command::AddCandidates(id, candidates) => self.add_candidates(now, id, &candidates),
@@ -31,6 +32,7 @@ impl Forwarder {
 
     /// Ends every session that this worker serves.
     pub fn end_all(&mut self, now: Instant, reason: EndReason) {
+        self.latest = None;
         let keys: Vec<_> = self.tables.sessions.iter().map(|(key, _)| SessionKey(key)).collect();
         for key in keys {
             self.end(now, key, reason);
@@ -297,6 +299,7 @@ impl Forwarder {
 
     /// The TCP connection of a client closed: its address is gone at once, and its session with the last one.
     pub fn client_gone(&mut self, now: Instant, listener: u16, remote: std::net::SocketAddr) {
+        self.latest = None;
         match self.tables.client(listener, remote) {
             Some(ClientEntry::Here { session, .. }) => {
                 let Some(state) = self.tables.sessions.get_mut(session.0) else { return };

@@ -49,6 +49,7 @@ impl Forwarder {
 
     /// A socket that was asked for is open.
     pub fn socket_opened(&mut self, now: Instant, request: SocketRequest, local: SocketAddr) -> LocalSocket {
+        self.latest = None;
         let gap = self.backend_sockets.iter().position(Option::is_none);
         let index = gap.unwrap_or_else(|| {
             self.backend_sockets.push(None);
@@ -78,6 +79,7 @@ impl Forwarder {
 
     /// A socket that was asked for cannot be opened: refused, unreachable, or not in time.
     pub fn socket_failed(&mut self, now: Instant, request: SocketRequest) {
+        self.latest = None;
         let here = match request.purpose {
             Purpose::Legs(session) | Purpose::Connection { session, .. } => Here::Half(session),
             Purpose::Flow(session, _) => Here::Through(session),
@@ -96,6 +98,7 @@ impl Forwarder {
 
     /// A TCP connection to a backend closed. The shell has forgotten it already.
     pub fn socket_closed(&mut self, now: Instant, index: u16) {
+        self.latest = None;
         let Some(socket) = self.backend_sockets.get_mut(usize::from(index)).and_then(Option::take) else {
             return;
         };

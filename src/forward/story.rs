@@ -29,6 +29,7 @@ impl Forwarder {
         let here = self.tables.known.get(&id).and_then(|known| known.here);
         let Some(observed) = here.and_then(|here| self.observed(here)) else { return false };
         observed.set_tap(tap);
+        self.latest = None;
         true
     }
 
@@ -196,7 +197,7 @@ impl Forwarder {
         }
     }
 
-    fn observed(&mut self, here: Here) -> Option<&mut Observed> {
+    pub(super) fn observed(&mut self, here: Here) -> Option<&mut Observed> {
         Some(match here {
             Here::Half(key) => &mut self.tables.sessions.get_mut(key.0)?.observed,
             Here::Through(key) => &mut self.tables.throughs.get_mut(key.0)?.observed,

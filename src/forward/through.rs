@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::flow::{Flow, Packet};
 use super::tables::{AddrKey, BackendEntry, ClientEntry, Here, Owned, ThroughKey, TimerKey};
 use super::{Destination, DropReason, Forwarder, Purpose, SocketRequest, Transmit, Verdict, Via};
-use crate::classify::Kind;
 use crate::session::backend_leg::{BackendPath, LocalSocket};
 use crate::session::client_leg::ClientAddr;
 use crate::session::observe::{Direction, Milestone};
 use crate::session::registration::{CandidateTransport, EndReason, Registration, SessionEventKind};
-use crate::session::through::{Flow, Keys, Through, Wanted};
+use crate::session::through::{Flow as ClientFlow, Keys, Through, Wanted};
 use crate::stun::{Class, Message};
 
 fn toward_backend(path: BackendPath) -> Destination {
@@ -25,65 +25,47 @@ fn toward_client(at: ClientAddr) -> Destination {
 impl Forwarder {
     /// DTLS, SRTP or SRTCP of a client. Hot path: one look-up, no allocation.
     #[inline]
-    pub(super) fn through_media(
-        &mut self,
-        now: Instant,
-        key: ThroughKey,
-        slot: u8,
-        kind: Kind,
-        bytes: &[u8],
-    ) -> Verdict {
+    pub(super) fn through_media(&mut self, key: ThroughKey, slot: u8, packet: Packet<'_>) -> Verdict {
         let Some(through) = self.tables.throughs.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownAddress);
         };
-        through.heard(now, slot);
+        through.heard(packet.now, slot);
         let Some(flow) = through.flow(slot) else { return Verdict::Drop(DropReason::UnknownAddress) };
-        let tick = self.clock.tick(now);
+        let tick = self.clock.tick(packet.now);
         if !flow.may_carry() {
             through.observed.note(tick, Milestone::UnprovenUp);
             return Verdict::Drop(DropReason::UnprovenAddress);
         }
         let (at, path) = (flow.at, flow.path);
-        self.counters.heard_up(through.observed.up(tick, kind, bytes));
         let Some(path) = path else {
+            self.counters.heard_up(through.observed.up(tick, packet.kind, packet.bytes));
             through.observed.note(tick, Milestone::EarlyUp);
             return Verdict::Drop(DropReason::BackendNotReady);
         };
-        through.traffic.up(bytes.len());
-        self.counters.up(bytes.len());
         if through.observed.is_tapped() {
-            self.show_both(Here::Through(key), at, path, Direction::Up, bytes);
+            self.show_both(Here::Through(key), at, path, Direction::Up, packet.bytes);
         }
-        Verdict::Forward(toward_backend(path))
+        self.forward(packet, Flow { session: Here::Through(key), to: toward_backend(path) })
     }
 
     /// The same of a backend.
     #[inline]
-    pub(super) fn through_backend_media(
-        &mut self,
-        now: Instant,
-        key: ThroughKey,
-        slot: u8,
-        kind: Kind,
-        bytes: &[u8],
-    ) -> Verdict {
+    pub(super) fn through_backend_media(&mut self, key: ThroughKey, slot: u8, packet: Packet<'_>) -> Verdict {
         let Some(through) = self.tables.throughs.get_mut(key.0) else {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
         let Some(flow) = through.flow(slot) else { return Verdict::Drop(DropReason::UnknownBackend) };
         let (at, path, may_carry) = (flow.at, flow.path, flow.may_carry());
-        let tick = self.clock.tick(now);
-        self.counters.heard_down(through.observed.down(tick, kind, bytes));
         if !may_carry {
+            let tick = self.clock.tick(packet.now);
+            self.counters.heard_down(through.observed.down(tick, packet.kind, packet.bytes));
             through.observed.note(tick, Milestone::EarlyDown);
             return Verdict::Drop(DropReason::ClientNotReady);
         }
-        through.traffic.down(bytes.len());
-        self.counters.down(bytes.len());
         if let Some(path) = path.filter(|_| through.observed.is_tapped()) {
-            self.show_both(Here::Through(key), at, path, Direction::Down, bytes);
+            self.show_both(Here::Through(key), at, path, Direction::Down, packet.bytes);
         }
-        Verdict::Forward(toward_client(at))
+        self.forward(packet, Flow { session: Here::Through(key), to: toward_client(at) })
     }
 
     /// A check of a client, verified by the caller: it opens a flow, or passes by the one it has.
@@ -345,7 +327,7 @@ impl Forwarder {
         }
     }
 
-    fn forget_flow(&mut self, flow: &Flow) {
+    fn forget_flow(&mut self, flow: &ClientFlow) {
         self.tables.forget_client(flow.at);
         self.release_path(flow.path);
     }

@@ -14,6 +14,7 @@ use super::{DropReason, Forwarder};
 use crate::budget::{Meter, Rate, Sources};
 use crate::config::{IpNet, Limits};
 use crate::session::client_leg::ClientAddr;
+use crate::session::meter::Allowance;
 use crate::session::registration::SessionId;
 
 /// Checks of a session that may fail. Honest ones do so during an ICE restart alone, by the dozen at most.
@@ -32,6 +33,7 @@ impl Forwarder {
     /// Changes the limits; nobody who is served loses anything.
     pub fn set_limits(&mut self, now: Instant, limits: &Limits) {
         self.max_sessions = limits.sessions;
+        self.allowance = Allowance { packets: limits.session_packets, bytes: limits.session_bytes as u64 };
         let Some(rate) = limits.stun else {
             self.unproven = None;
             return;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, RETRY_AFTER,
@@ -16,6 +16,7 @@ use hyper::{Response, StatusCode};
 use super::body::{self, Body};
 use super::coding::CodingError;
 use super::rest::Refusal;
+use super::rooms;
 use crate::budget::OverBudget;
 
 /// Why a request gets an answer of the edge instead of the upstream's.
@@ -37,6 +38,10 @@ pub(super) enum Fault {
     RequestCut,
     #[error(transparent)]
     Registration(#[from] Refusal),
+    #[error("expected a WebSocket upgrade, version 13")]
+    UpgradeRequired,
+    #[error("{0}")]
+    Rooms(crate::signalling::Refusal),
     #[error("{reason}")]
     Refused { reason: String, body: Vec<u8> },
     #[error("too many requests from this address, try again in {} s", retry_after(.0))]
@@ -63,6 +68,8 @@ impl Fault {
                 StatusCode::BAD_REQUEST
             }
             Fault::Registration(refusal) => refusal.status(),
+            Fault::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Fault::Rooms(refusal) => rooms::status(*refusal),
             Fault::OverBudget(_) => StatusCode::TOO_MANY_REQUESTS,
             Fault::RequestSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Fault::NoServer { .. } | Fault::Upstream { .. } => StatusCode::BAD_GATEWAY,
@@ -82,12 +89,14 @@ impl Fault {
             Fault::OverBudget(over) => Some((RETRY_AFTER, HeaderValue::from(retry_after(over)))),
             _ => None,
         };
+        let mut response = own(status, None);
+        rooms::complete(&self, &mut response);
         let body = match self {
-            Fault::Unrouted => return own(status, None),
+            Fault::Unrouted => return response,
             Fault::Refused { body, .. } if !body.is_empty() => body,
             other => serde_json::json!({ "status": other.to_string() }).to_string().into_bytes(),
         };
-        let mut response = own(status, Some(body));
+        set_json(&mut response, body);
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);
         }
@@ -132,18 +141,18 @@ fn allow_any_origin(headers: &mut HeaderMap) {
 }
 
 fn own(status: StatusCode, json: Option<Vec<u8>>) -> Response<Body> {
-    let is_json = json.is_some();
-    let body = match json {
-        Some(json) => Full::new(Bytes::from(json)).map_err(|never| match never {}).boxed_unsync(),
-        None => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-    };
-    let mut response = Response::new(body);
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     allow_any_origin(response.headers_mut());
-    if is_json {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(json) = json {
+        set_json(&mut response, json);
     }
     response
+}
+
+fn set_json(response: &mut Response<Body>, json: Vec<u8>) {
+    *response.body_mut() = body::whole(Bytes::from(json));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }
 
 #[cfg(test)]

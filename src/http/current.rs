@@ -26,6 +26,7 @@ struct Inner {
 
 impl From<Arc<HttpService>> for Current {
     fn from(service: Arc<HttpService>) -> Self {
+        service.take_over();
         Current(Arc::new(Inner { service: ArcSwap::new(service), replaced: watch::Sender::new(()) }))
     }
 }

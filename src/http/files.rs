@@ -29,6 +29,8 @@ const CONDITIONS: [HeaderName; 6] =
 #[derive(Debug)]
 pub(super) struct Files {
     root: PathBuf,
+    /// A path that names nothing gives the index of the root.
+    has_index_everywhere: bool,
 }
 
 enum Found {
@@ -39,11 +41,11 @@ enum Found {
 
 impl Files {
     /// The directory need not be there yet.
-    pub(super) fn new(root: PathBuf) -> Self {
+    pub(super) fn new(root: PathBuf, has_index_everywhere: bool) -> Self {
         if !root.is_dir() {
             warn!(root = %root.display(), "http.root is no directory; requests for its files get 404 until it is one");
         }
-        Files { root }
+        Files { root, has_index_everywhere }
     }
 
     /// The answer to a request for a file; `None`: there is none that this request may have.
@@ -63,6 +65,14 @@ impl Files {
         };
         response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         Some(response)
+    }
+
+    /// The answer to a request that nothing else answers, for pages that read their own path.
+    pub(super) async fn index(&self, method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
+        if !self.has_index_everywhere {
+            return None;
+        }
+        self.answer(method, "/", None, headers).await
     }
 
     async fn find(&self, path: &str) -> Option<Found> {

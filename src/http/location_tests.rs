@@ -24,6 +24,7 @@ fn table(server: ServerUrl, paths: Vec<PathRule>) -> RouteTable {
     RouteTable::new(&Http {
         servername: None,
         root: None,
+        root_index: false,
         rest: false,
         routes: vec![route],
         upstream: UpstreamTuning::default(),

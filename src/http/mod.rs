@@ -20,6 +20,7 @@ mod location;
 mod pools;
 mod proxy;
 mod rest;
+mod rooms;
 mod routing;
 mod server;
 mod service;
@@ -27,7 +28,6 @@ mod session_urls;
 mod upstream;
 mod upstream_tls;
 mod websocket;
-mod ws_frame;
 mod ws_relay;
 
 pub use budgets::Budgets;

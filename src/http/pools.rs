@@ -121,6 +121,7 @@ impl Pools {
                 return Ok(Pick { server, home: None, may_move: false });
             }
             RouteUpstream::Group(group) => *group,
+            RouteUpstream::Rooms(_) => return Err(Fault::Internal("rooms, which have no server".to_owned())),
         };
         self.groups.get(group).and_then(|pool| self.pick_in(group, pool, need)).ok_or_else(|| {
             Fault::NoServer {

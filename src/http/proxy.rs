@@ -27,6 +27,7 @@ use super::forwarded::{Arrival, client_ip, request_id, set_forwarded};
 use super::forwarding::{Forwarded, forward};
 use super::headers::{is_websocket_upgrade, remove_hop_by_hop};
 use super::pools::Need;
+use super::rooms;
 use super::routing::{Unrouted, find_route, unrouted};
 use super::server::ClientConnection;
 use super::service::{HttpService, ServedRoute};
@@ -104,6 +105,9 @@ async fn phases(
         Err(fault) => return Err(fault),
     };
     trace.route = Some(route.name.clone());
+    if let Some(hub) = &route.rooms {
+        return rooms::answer(service, client, hub, chosen, request).await;
+    }
     let kind = if is_websocket_upgrade(&request) { RequestKind::WebSocket } else { RequestKind::Http };
     let mut need = route.need(kind, request.uri().path(), request.headers());
     need.takes_turn = request.method() != Method::OPTIONS;

@@ -53,6 +53,12 @@ pub(super) async fn unrouted<'a>(
     if let Some((chosen, route)) = stay(service, request) {
         return Ok(Unrouted::Stays(chosen, route));
     }
+    if !is_websocket_upgrade(request)
+        && let Some(files) = &service.files
+        && let Some(response) = files.index(method, headers).await
+    {
+        return Ok(Unrouted::Answer(response));
+    }
     match *method {
         Method::OPTIONS => Ok(Unrouted::Answer(answer::empty())),
         _ => Err(Fault::Unrouted),

@@ -23,6 +23,7 @@ use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, 
 use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, ExchangeId, Settings};
 use crate::route::{RequestKind, RouteTable, session_in_path};
 use crate::session::registration::{EndReason, Mode, SessionId, SessionSink};
+use crate::signalling::{Hub, PlannedRooms, Rooms, RoomsError};
 
 /// How often dialects forget what is too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -42,6 +43,8 @@ pub struct HttpService {
     /// How much a source may ask for; `None`: as much as it likes.
     pub(super) budgets: Option<Arc<Budgets>>,
     rest: Option<Rest>,
+    /// What rooms that go on are told when this configuration takes over.
+    planned_rooms: Vec<PlannedRooms>,
     routes: Vec<ServedRoute>,
     /// Dialects of earlier configurations that connections may still use.
     retired: Vec<Weak<Conversation>>,
@@ -69,6 +72,8 @@ pub(super) struct ServedRoute {
     dialect: Option<DialectKind>,
     pub(super) conversation: Option<Arc<Conversation>>,
     pub(super) upstream: RouteUpstream,
+    /// Set where the edge serves rooms itself.
+    pub(super) rooms: Option<Arc<Hub>>,
     /// Whether Janus sessions must find the server of a group that has them.
     pub(super) pins_janus: bool,
 }
@@ -83,6 +88,14 @@ pub enum ServiceError {
         route: Arc<str>,
         /// Index into the groups.
         group: usize,
+    },
+    /// Its rooms cannot be served.
+    #[error("route {route}: {source}")]
+    Rooms {
+        /// Name of the route.
+        route: Arc<str>,
+        /// Why.
+        source: RoomsError,
     },
     /// TLS to upstreams.
     #[error(transparent)]
@@ -137,6 +150,7 @@ impl HttpService {
                 conversation.renew(route.settings.clone());
             }
         }
+        self.planned_rooms.iter().for_each(PlannedRooms::carry_out);
     }
 
     fn build(
@@ -159,6 +173,7 @@ impl HttpService {
         let servers = config.routes.iter().flat_map(|route| match &route.upstream {
             RouteUpstream::Server(server) => std::slice::from_ref(server),
             RouteUpstream::Group(group) => upstreams.get(*group).map_or(&[][..], |group| &group.servers),
+            RouteUpstream::Rooms(_) => &[],
         });
         let servers: Vec<ServerUrl> = servers.cloned().collect();
         Ok(HttpService {
@@ -171,12 +186,13 @@ impl HttpService {
                 Some(before) => before.pools.renewed(upstreams),
                 None => Pools::new(upstreams),
             },
-            files: config.root.clone().map(Files::new),
+            files: config.root.clone().map(|root| Files::new(root, config.root_index)),
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,
             budgets: before.and_then(|before| before.budgets.clone()),
             rest: None,
+            planned_rooms: Vec::new(),
             retired: before.map(|before| before.retiring(&routes)).unwrap_or_default(),
             routes,
             config: config.clone(),
@@ -219,6 +235,24 @@ impl HttpService {
         Ok(self)
     }
 
+    /// The same service, with its rooms, which live in `rooms` under the names of `service` and route.
+    pub fn with_rooms(
+        mut self,
+        service: &Arc<str>,
+        config: &config::Http,
+        rooms: &Rooms,
+    ) -> Result<Self, ServiceError> {
+        for (served, route) in self.routes.iter_mut().zip(&config.routes) {
+            if let RouteUpstream::Rooms(signalling) = &route.upstream {
+                let failed = |source| ServiceError::Rooms { route: route.name.clone(), source };
+                let planned = rooms.plan(service, &route.name, signalling).map_err(failed)?;
+                served.rooms = Some(planned.hub());
+                self.planned_rooms.push(planned);
+            }
+        }
+        Ok(self)
+    }
+
     /// Tells the dialects that the packet side ended a session.
     pub fn session_ended(&self, session: SessionId, reason: EndReason) {
         for conversation in self.conversations() {
@@ -253,7 +287,7 @@ impl HttpService {
     fn used_groups(&self) -> impl Iterator<Item = usize> {
         let groups = self.routes.iter().filter_map(|route| match route.upstream {
             RouteUpstream::Group(group) => Some(group),
-            RouteUpstream::Server(_) => None,
+            RouteUpstream::Server(_) | RouteUpstream::Rooms(_) => None,
         });
         groups.collect::<BTreeSet<_>>().into_iter()
     }
@@ -280,6 +314,7 @@ impl HttpService {
         match &route.upstream {
             RouteUpstream::Server(server) => std::slice::from_ref(server),
             RouteUpstream::Group(index) => self.pools.get(*index).map_or(&[], |pool| &pool.servers),
+            RouteUpstream::Rooms(_) => &[],
         }
     }
 
@@ -300,7 +335,7 @@ impl ServedRoute {
     pub(super) fn need(&self, kind: RequestKind, path: &str, headers: &HeaderMap) -> Need<'_> {
         let mut belongs = match self.upstream {
             RouteUpstream::Group(_) => Belongs::of(headers),
-            RouteUpstream::Server(_) => Belongs::default(),
+            RouteUpstream::Server(_) | RouteUpstream::Rooms(_) => Belongs::default(),
         };
         belongs.janus_session = self.pins_janus.then(|| session_in_path(path)).flatten();
         Need { route: self.number, upstream: &self.upstream, kind, belongs, takes_turn: true, server: None }
@@ -340,6 +375,7 @@ impl ServedRoute {
             dialect: route.dialect.clone(),
             conversation,
             upstream: route.upstream.clone(),
+            rooms: None,
             pins_janus: route.dialect == Some(DialectKind::Janus)
                 && matches!(route.upstream, RouteUpstream::Group(_)),
         })
@@ -351,7 +387,7 @@ fn settings(route: &config::Route, edge_candidates: &EdgeCandidates) -> Settings
         RouteUpstream::Server(server) => {
             server.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, server.port))
         }
-        RouteUpstream::Group(_) => None,
+        RouteUpstream::Group(_) | RouteUpstream::Rooms(_) => None,
     };
     Settings {
         route: route.name.clone(),

@@ -14,8 +14,8 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::ws_frame::{Decoder, Message, Sender, Violation, close, encode};
 use crate::dialect::{Side, Verdict};
+use crate::ws_frame::{Decoder, Message, Sender, Violation, close, encode};
 
 /// Decides over text and binary messages. Media servers read both alike, so neither may pass unread.
 pub(super) trait Judge: Sync {

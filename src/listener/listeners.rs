@@ -38,6 +38,9 @@ impl PacketSide {
             chosen = bound.local_addr()?;
             sockets.push(bound);
         }
+        if let Some(socket) = sockets.first() {
+            socket.announce();
+        }
         Ok(Bound { addr: chosen, sockets })
     }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, Type};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::batch::set_option;
 use crate::config::Media;
@@ -19,6 +19,8 @@ pub(super) struct Socket {
     pub(super) offload: bool,
     /// The kernel may have something for us.
     pub(super) ready: bool,
+    /// Turns in a row that left something in it.
+    pub(super) full_turns: u8,
 }
 
 impl Socket {
@@ -72,6 +74,13 @@ impl Socket {
         self.udp.local_addr()
     }
 
+    /// Says once, for an operator, what the kernel gave a listener.
+    pub(super) fn announce(&self) {
+        let (receive_buffer, send_buffer) = granted(&self.udp);
+        let addr = self.local_addr().ok();
+        info!(?addr, receive_buffer, send_buffer, offload = self.offload, "udp listener");
+    }
+
     fn tune(udp: UdpSocket, media: &Media) -> io::Result<Socket> {
         udp.set_nonblocking(true)?;
         let fd = udp.as_raw_fd();
@@ -85,20 +94,30 @@ impl Socket {
             }
         }
         warn_if_clamped(&udp, media.socket_buffer);
-        // An old kernel without GRO or GSO still forwards, one packet at a time.
-        let offload = media.offload && set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
-        Ok(Socket { udp, offload, ready: true })
+        // An old kernel without GSO or GRO still forwards, one packet at a time.
+        let offload = media.offload && set_option(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+        if offload {
+            // GSO came a year before GRO; without the latter, runs are made of what one call receives.
+            let _ = set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
+        }
+        Ok(Socket { udp, offload, ready: true, full_turns: 0 })
     }
+}
+
+/// What the kernel grants for receiving and for sending, bytes. It reports twice that (socket(7)).
+fn granted(udp: &UdpSocket) -> (usize, usize) {
+    let socket = socket2::SockRef::from(udp);
+    (socket.recv_buffer_size().unwrap_or(0) / 2, socket.send_buffer_size().unwrap_or(0) / 2)
 }
 
 fn warn_if_clamped(udp: &UdpSocket, wanted: usize) {
     static WARNED: AtomicBool = AtomicBool::new(false);
-    // The kernel reports twice what it grants (socket(7)).
-    let granted = socket2::SockRef::from(udp).recv_buffer_size().unwrap_or(0) / 2;
-    if granted < wanted && !WARNED.swap(true, Ordering::Relaxed) {
+    let (receive, send) = granted(udp);
+    if receive.min(send) < wanted && !WARNED.swap(true, Ordering::Relaxed) {
         warn!(
             wanted,
-            granted,
+            receive,
+            send,
             "the kernel grants smaller UDP buffers; raise net.core.rmem_max and net.core.wmem_max, or lower media.socket_buffer"
         );
     }

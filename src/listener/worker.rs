@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::trace;
+use tracing::{debug, trace, warn};
 
-use super::batch::{BATCH, Datagram, Outgoing, REPLIES, Receiver, Sender};
+use super::batch::{Datagram, Outgoing, REPLIES, Receiver, Sender, pin_to};
 use super::socket::Socket;
 use super::tcp::FromStream;
 use super::worker_backends::BackendEnd;
@@ -29,6 +29,12 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 pub(super) const BACKENDS: usize = 1 << 16;
 /// Batches that one socket may take per turn, so that none starves the others.
 const BATCHES_PER_TURN: usize = 4;
+/// Turns in a row that leave something in a socket, after which a client gets no more than its share: over a thousand
+/// datagrams wait then, half of what the socket's buffer holds, and soon the kernel would drop anybody's.
+const CROWDED_AFTER: u8 = 4;
+/// Commands that are carried out between two receives, so that fifty thousand registrations at once hold up no packet for
+/// more than about a millisecond.
+const COMMANDS_AT_ONCE: usize = 256;
 /// How often the counters are shown to others.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
@@ -77,6 +83,8 @@ pub(super) struct Worker {
     published: Instant,
     /// Something was counted since.
     pub(super) unpublished: bool,
+    /// There were more commands than are carried out at once.
+    more_commands: bool,
     stopping: bool,
 }
 
@@ -111,24 +119,28 @@ impl Worker {
             replies: 0,
             published: now,
             unpublished: false,
+            more_commands: false,
             stopping: false,
         })
     }
 
     /// Works until it is told to stop.
     pub(super) fn run(&mut self) -> io::Result<()> {
+        if self.media.pin_workers {
+            self.pin();
+        }
         let mut events = Events::with_capacity(256);
         while !self.stopping {
             self.wait(&mut events)?;
-            self.read_commands(Instant::now())?;
+            let now = Instant::now();
+            self.read_commands(now)?;
             for _ in 0..self.ready.len() {
                 let Some(via) = self.ready.pop_front() else { break };
-                self.turn(via)?;
+                self.turn(now, via)?;
                 if self.socket_mut(via).is_some_and(|socket| socket.ready) {
                     self.ready.push_back(via);
                 }
             }
-            let now = Instant::now();
             self.read_packets(now);
             self.read_streams(now)?;
             self.unpublished |= self.forwarder.next_timeout().is_some_and(|at| at <= now);
@@ -143,11 +155,23 @@ impl Worker {
         Ok(())
     }
 
+    /// Keeps this thread on a core of its own, as far as there are enough.
+    fn pin(&self) {
+        match pin_to(self.number as usize) {
+            Ok(core) => debug!(worker = self.number, core, "pinned"),
+            Err(error) => {
+                warn!(worker = self.number, %error, "cannot pin the packet worker; it runs where it may")
+            }
+        }
+    }
+
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let publish = self.unpublished.then_some(self.published + PUBLISH_EVERY);
         let wake_at = [self.forwarder.next_timeout(), publish].into_iter().flatten().min();
         let timeout = match wake_at {
-            _ if !self.ready.is_empty() || self.streams.has_more => Some(Duration::ZERO),
+            _ if !self.ready.is_empty() || self.streams.has_more || self.more_commands => {
+                Some(Duration::ZERO)
+            }
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => None,
         };
@@ -177,37 +201,51 @@ impl Worker {
     }
 
     /// Up to a few batches from one socket.
-    fn turn(&mut self, via: Via) -> io::Result<()> {
+    fn turn(&mut self, now: Instant, via: Via) -> io::Result<()> {
+        let crowded = self.socket_mut(via).is_some_and(|socket| socket.full_turns >= CROWDED_AFTER);
+        self.forwarder.begin_turn(crowded);
         for _ in 0..BATCHES_PER_TURN {
-            let Some(socket) = self.socket_mut(via).filter(|socket| socket.ready) else { return Ok(()) };
-            let fd = socket.fd();
-            let count = match self.receiver.receive(fd) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // WouldBlock, or an error that the kernel attributes to an earlier send: nothing to read.
-                Err(_) => 0,
-            };
-            if count < BATCH
-                && let Some(socket) = self.socket_mut(via)
-            {
-                // recvmmsg stopped because the queue is empty; the next datagram raises a new edge.
-                socket.ready = false;
-            }
-            if count == 0 {
-                return Ok(());
+            if self.batch(now, via)? == 0 {
+                break;
             }
             self.unpublished = true;
-            let now = Instant::now();
-            // A client's check may follow its registration closely: whoever sent it had the command sent before.
-            self.read_commands(now)?;
-            for i in 0..count {
-                let Some(datagram) = self.receiver.datagram(i) else { continue };
-                self.decide_over(now, via, datagram);
-            }
-            self.flush();
             self.open_sockets(now)?;
         }
+        if let Some(socket) = self.socket_mut(via) {
+            socket.full_turns = if socket.ready { socket.full_turns.saturating_add(1) } else { 0 };
+        }
         Ok(())
+    }
+
+    /// Receives what is there, decides, sends. Returns how many receives it was.
+    fn batch(&mut self, now: Instant, via: Via) -> io::Result<usize> {
+        let Some(socket) = self.socket_mut(via).filter(|socket| socket.ready) else { return Ok(0) };
+        let fd = socket.fd();
+        self.receiver.clear();
+        let new = match self.receiver.receive(fd) {
+            Ok(new) => new,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
+            // WouldBlock, or an error that the kernel attributes to an earlier send: nothing to read.
+            Err(_) => 0..0,
+        };
+        if !self.receiver.is_full()
+            && let Some(socket) = self.socket_mut(via)
+        {
+            // The call stopped because the queue is empty; the next datagram raises a new edge.
+            socket.ready = false;
+        }
+        if new.is_empty() {
+            return Ok(0);
+        }
+        // A client's check may follow its registration closely: whoever sent it had the command sent before.
+        self.read_commands(now)?;
+        for i in new.clone() {
+            if let Some(datagram) = self.receiver.datagram(i) {
+                self.decide_over(now, via, datagram);
+            }
+        }
+        self.flush();
+        Ok(new.len())
     }
 
     fn decide_over(&mut self, now: Instant, via: Via, datagram: Datagram) {
@@ -301,7 +339,9 @@ impl Worker {
     }
 
     pub(super) fn read_commands(&mut self, now: Instant) -> io::Result<()> {
-        while let Ok(message) = self.commands.try_recv() {
+        self.more_commands = false;
+        for _ in 0..COMMANDS_AT_ONCE {
+            let Ok(message) = self.commands.try_recv() else { return Ok(()) };
             match message {
                 ToWorker::Listen(addr, socket) => self.listen(addr, socket)?,
                 ToWorker::CountClients(listener, answer) => {
@@ -320,6 +360,7 @@ impl Worker {
                 ToWorker::Stop => self.stopping = true,
             }
         }
+        self.more_commands = true;
         Ok(())
     }
 

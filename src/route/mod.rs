@@ -10,6 +10,7 @@ mod health;
 mod janus_id;
 mod memory;
 mod rewrite;
+mod rooms;
 mod sticky;
 #[cfg(test)]
 mod sticky_tests;
@@ -19,6 +20,7 @@ mod tests;
 pub use balance::{Balancer, Machine, Member, RequestKind, Wanted};
 pub use health::{Change, Evidence};
 pub use janus_id::{session_in_answer, session_in_path};
+pub use rooms::Placement;
 pub use sticky::{STICKY_NAME, StickyKey, StickyTable};
 
 use crate::config::{Http, PathRule, Route, ServerUrl};
@@ -66,6 +68,8 @@ struct Rules {
     hosts: Vec<String>,
     ws_protocols: Vec<String>,
     paths: Vec<PathRule>,
+    /// What the rooms of this route, if it has some, take of what the paths match.
+    placement: Placement,
 }
 
 impl RouteTable {
@@ -97,6 +101,13 @@ impl RouteTable {
     pub fn stay(&self, route: usize, path: &str) -> Option<Chosen> {
         let rules = self.routes.get(route)?;
         Some(Chosen { route, rule: rules.longest(path) })
+    }
+
+    /// What of `path` stands behind the prefix that chose the route; all of it where none did.
+    pub fn rest<'p>(&self, chosen: Chosen, path: &'p str) -> &'p str {
+        let rules = self.routes.get(chosen.route);
+        let rule = chosen.rule.and_then(|rule| rules?.paths.get(rule));
+        rule.and_then(|rule| path.strip_prefix(&rule.prefix)).unwrap_or(path)
     }
 
     /// Path and query to ask `server` for.
@@ -136,14 +147,14 @@ impl RouteTable {
             .position(|route| route.ws_protocols.iter().any(|own| offered.contains(&own.as_str())))
     }
 
-    /// The longest matching prefix; among equals the first in the file.
+    /// The longest matching prefix; among equals the first in the file, rooms that take any path last.
     fn by_path(&self, path: &str) -> Option<usize> {
-        let mut best: Option<(usize, usize)> = None;
+        let mut best: Option<(usize, (usize, bool))> = None;
         for (route, rules) in self.routes.iter().enumerate() {
             let Some(rule) = rules.longest(path) else { continue };
-            let length = rules.paths[rule].prefix.len();
-            if best.is_none_or(|(_, longest)| length > longest) {
-                best = Some((route, length));
+            let rank = (rules.paths[rule].prefix.len(), rules.placement != Placement::Anywhere);
+            if best.is_none_or(|(_, highest)| rank > highest) {
+                best = Some((route, rank));
             }
         }
         best.map(|(route, _)| route)
@@ -156,6 +167,7 @@ impl Rules {
             hosts: route.hosts.iter().map(|host| bare_host(host)).collect(),
             ws_protocols: route.ws_protocols.clone(),
             paths: route.paths.clone(),
+            placement: Placement::of(route),
         }
     }
 
@@ -163,7 +175,7 @@ impl Rules {
         let mut best: Option<usize> = None;
         for (at, rule) in self.paths.iter().enumerate() {
             let longer = best.is_none_or(|best| rule.prefix.len() > self.paths[best].prefix.len());
-            if longer && path.starts_with(&rule.prefix) {
+            if longer && path.starts_with(&rule.prefix) && self.placement.takes(&rule.prefix, path) {
                 best = Some(at);
             }
         }

@@ -114,6 +114,7 @@ fn table(servername: Option<&str>, routes: Vec<Route>) -> RouteTable {
     RouteTable::new(&Http {
         servername: servername.map(str::to_owned),
         root: None,
+        root_index: false,
         rest: true,
         routes,
         upstream: UpstreamTuning {

@@ -6,6 +6,7 @@
 
 pub mod backend_leg;
 pub mod client_leg;
+pub mod meter;
 pub mod observe;
 pub mod registration;
 pub mod story;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::stun;
 use backend_leg::{BackendLeg, BackendPath};
 use client_leg::{ClientAddr, ClientLeg, DueProbe, Moved};
+use meter::Meter;
 use observe::{Observed, Tick};
 use registration::{
     BackendCandidate, CandidateTransport, EndReason, Origin, Registration, SessionId, Traffic,
@@ -124,6 +126,8 @@ pub struct Session {
     pub next: Option<Generation>,
     /// What was forwarded.
     pub traffic: Traffic,
+    /// What its client sent lately.
+    pub meter: Meter,
     /// When it was registered.
     pub registered: Instant,
     /// When the timer wheel wakes this session.
@@ -157,6 +161,7 @@ impl Session {
             origin: registration.origin.clone(),
             client: ClientLeg::default(),
             traffic: Traffic::default(),
+            meter: Meter::default(),
             current: Generation::new(now, registration),
             next: None,
             registered,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::backend_leg::{BackendPath, CONNECT_TIMEOUT, MAX_REMOTES};
 use super::client_leg::{ClientAddr, MAX_PATHS, PATH_TIMEOUT, Replays};
+use super::meter::Meter;
 use super::observe::{Observed, Tick};
 use super::registration::{
     BackendCandidate, CandidateTransport, EndReason, Origin, Registration, SessionId, Traffic,
@@ -96,6 +97,8 @@ pub struct Through {
     replays: Replays,
     /// What was forwarded.
     pub traffic: Traffic,
+    /// What the client sent lately.
+    pub meter: Meter,
     /// When it was registered.
     pub registered: Instant,
     claimed: Instant,
@@ -141,6 +144,7 @@ impl Through {
             good: 0,
             replays: Replays::default(),
             traffic: Traffic::default(),
+            meter: Meter::default(),
             registered,
             claimed: now,
             armed: None,

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { groups } from './cases/index.mjs';
 import { Browsers } from './lib/browser.mjs';
 import { Case } from './lib/case.mjs';
+import { Demo } from './lib/demo.mjs';
 import { Edge, Straight } from './lib/edge.mjs';
 import { Janus } from './lib/janus.mjs';
 import { JanusPair, pairGroup } from './lib/janus_pair.mjs';
@@ -39,8 +40,8 @@ async function runGroup(group) {
   const slug = group.name.replaceAll(/\W+/g, '-');
   const file = (name) => join(logs, `${slug}-${name}`);
   mkdirSync(logs, { recursive: true });
-  const janus = mediaServer(group, join(scratch, `${slug}-janus`), file);
-  const edge = straight ? new Straight() : new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite: group.rewrite, shared: group.shared, whip: group.whip, route: group.route, media: group.pair && pairGroup, six: group.six, pages: pages.edgeUrl });
+  const edge = theEdge(group, file);
+  const janus = edge.server ?? mediaServer(group, join(scratch, `${slug}-janus`), file);
   const pcap = file('edge.pcap');
   const capture = new Program(run, 'edge', ['tcpdump', '-i', 'any', '-s', '256', '-U', '-Z', 'root', '-w', pcap], { log: file('tcpdump.log') });
   const shared = { ...group, run, janus, edge, browsers, pageUrl: pages.url, consoleLog: file('browser.log'), capture: pcap };
@@ -56,6 +57,14 @@ async function runGroup(group) {
   await janus.kill();
   if (group.six) setClientSix(run, false);
   await capture.stop();
+}
+
+function theEdge(group, file) {
+  if (straight) return new Straight();
+  if (group.demo) return new Demo(run, { binary, log: file('demo.log') });
+  const { rewrite, shared, whip, route, six } = group;
+  const media = group.pair && pairGroup;
+  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, route, media, six, pages: pages.edgeUrl });
 }
 
 // A WHIP endpoint stands in Janus' place.

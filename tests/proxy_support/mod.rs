@@ -202,6 +202,7 @@ pub fn http(routes: Vec<Route>) -> Http {
     Http {
         servername: None,
         root: None,
+        root_index: false,
         rest: true,
         routes,
         upstream: UpstreamTuning {

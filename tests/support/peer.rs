@@ -36,7 +36,7 @@ pub struct Peer {
 /// Which side of ICE and DTLS an endpoint takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Controlling, DTLS client.
+    /// Controlling, DTLS client unless the answer says otherwise.
     Offerer,
     /// Controlled, DTLS server.
     Answerer,
@@ -101,7 +101,9 @@ impl Peer {
             client_auth: ClientAuthType::RequireAnyClientCert,
             ..Config::default()
         };
-        let dtls = DTLSConn::new(for_dtls, config, side == Side::Offerer, None).await.unwrap();
+        // Who is answered with `active` waits to be called.
+        let client = side == Side::Offerer && sdp::value(description, "setup") != Some("active");
+        let dtls = DTLSConn::new(for_dtls, config, client, None).await.unwrap();
         let certificates = dtls.connection_state().await.peer_certificates;
         Connected {
             tap: self.tap,

@@ -306,3 +306,7 @@ fn echo_data(rtc: &mut Rtc, data: &ChannelData) {
         tracing::trace!(bytes = data.data.len(), "a message is not echoed");
     }
 }
+
+#[cfg(test)]
+#[path = "call_tests.rs"]
+mod tests;

@@ -150,7 +150,6 @@ impl Gateway {
             "detach" => {
                 self.hang_up(id, call);
                 session.handles.remove(&id.handle);
-                session.outlet.push(message::event("detached", id.session, id.handle));
                 Ok(request.word("success"))
             }
             "create" | "attach" | "keepalive" | "destroy" => {

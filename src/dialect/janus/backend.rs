@@ -4,8 +4,8 @@
 use crate::dialect::Context;
 use crate::dialect::exchange::{Exchange, SdpType, Trickle};
 use crate::dialect::facts::{Facts, usable};
-use crate::dialect::json_edit::{Value, quote};
 use crate::dialect::view::backend_view;
+use crate::json_edit::{Value, quote};
 use crate::sdp::candidate::Candidate;
 use crate::sdp::{Description, hide};
 use crate::session::registration::EndReason;

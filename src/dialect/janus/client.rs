@@ -3,7 +3,7 @@
 
 use crate::dialect::exchange::SdpType;
 use crate::dialect::facts::Facts;
-use crate::dialect::json_edit::{Value, quote};
+use crate::json_edit::{Value, quote};
 use crate::sdp::{Description, hide};
 use crate::session::registration::EndReason;
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::dialect::exchange::SdpType;
-use crate::dialect::json_edit::{Kind as JsonKind, Value};
+use crate::json_edit::{Kind as JsonKind, Value};
 
 /// A Janus session or handle id.
 pub(super) type Id = u64;
@@ -183,7 +183,7 @@ fn kind(janus: Option<Value<'_>>) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::json_edit::first_value;
+    use crate::json_edit::first_value;
 
     #[test]
     fn a_message_is_read_by_its_unescaped_keys_and_names_of_any_case() {

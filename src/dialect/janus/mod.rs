@@ -17,8 +17,8 @@ mod walk;
 
 use crate::session::registration::{EndReason, SessionId};
 
-use super::json_edit::{JsonError, first_value};
 use super::{ConnectionId, Context, Dialect, Message, Settings, Side, Verdict};
+use crate::json_edit::{JsonError, first_value};
 
 pub use fuzzing::fuzz;
 

@@ -1,7 +1,7 @@
 //! Where a message came along, whom it is about, and what the edge answers in Janus' stead.
 
-use crate::dialect::json_edit::{Kind as JsonKind, Value, quote};
 use crate::dialect::{Carrier, ConnectionId, Message, Side, Verdict};
+use crate::json_edit::{Kind as JsonKind, Value, quote};
 
 use super::message::{Envelope, Id};
 

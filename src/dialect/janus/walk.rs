@@ -1,8 +1,8 @@
 //! Goes through the JSON of one body: every message object in it is judged by itself, also inside arrays, and what is
 //! left is put together again.
 
-use crate::dialect::json_edit::{Edits, Kind as JsonKind, Value};
 use crate::dialect::{Context, Side, Verdict};
+use crate::json_edit::{Edits, Kind as JsonKind, Value};
 
 use super::Janus;
 use super::message::Id;

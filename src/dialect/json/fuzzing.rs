@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::dialect::json_edit::{first_value, quote};
 use crate::dialect::view::names_candidate_line;
 use crate::dialect::{Carrier, Context, Dialect, ExchangeId, Head, Message, Settings, Side, Verdict};
+use crate::json_edit::{first_value, quote};
 use crate::session::registration::Mode;
 
 use super::{Json, Places};

@@ -18,10 +18,10 @@ use crate::session::registration::{BackendCandidate, CandidateTransport, EndReas
 
 use super::exchange::{Exchange, SdpType};
 use super::facts::Facts;
-use super::json_edit::{Edits, JsonError, Kind, Value, first_value, quote};
 use super::sessions::{Number, Sessions};
 use super::view::{backend_view, full, names_candidate};
 use super::{Carrier, ConnectionId, Context, Dialect, ExchangeId, Head, Message, Settings, Side, Verdict};
+use crate::json_edit::{Edits, JsonError, Kind, Value, first_value, quote};
 
 pub use fuzzing::fuzz;
 

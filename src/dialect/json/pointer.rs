@@ -1,6 +1,6 @@
 //! JSON pointers (RFC 6901): the place of one value in a JSON text.
 
-use crate::dialect::json_edit::{Kind, Value};
+use crate::json_edit::{Kind, Value};
 
 /// A place in a JSON text.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ fn index(token: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::json_edit::first_value;
+    use crate::json_edit::first_value;
 
     #[test]
     fn the_examples_of_the_rfc_are_found() {

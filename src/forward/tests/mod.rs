@@ -1,6 +1,7 @@
 //! Tests of the packet core in virtual time; `world` is the network around it.
 
 mod budgets;
+mod fair;
 mod hostile;
 mod restart;
 mod through;

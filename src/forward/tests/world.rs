@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceCreds, Protocol};
 
+use crate::config::Limits;
 use crate::forward::{self, Destination, Forwarder, Received, Verdict, Via};
 use crate::session::registration::{
     BackendCandidate, CandidateTransport, Command, Credentials, Mode, Origin, Owner, Registration, Role,
@@ -61,14 +62,20 @@ pub(super) fn random(seed: u64) -> forward::Random {
 
 impl World {
     pub(super) fn new() -> Self {
+        World::with(&Limits { sessions: 1000, stun: None, ..Limits::default() })
+    }
+
+    /// A world with such limits.
+    pub(super) fn with(limits: &Limits) -> Self {
         let now = Instant::now();
-        let forwarder = Forwarder::new(forward::Setup {
+        let mut forwarder = Forwarder::new(forward::Setup {
             worker: 0,
             listeners: vec![SocketAddr::from(([203, 0, 113, 1], 6000))],
             max_sessions: 1000,
             random: random(1),
             now,
         });
+        forwarder.set_limits(now, limits);
         World {
             now,
             forwarder,

@@ -1,6 +1,7 @@
 // The matrix: which cases run against which Janus. A group shares one Janus and one edge.
 import { clientRestart, janusRenegotiation, janusRestart, renegotiation, severalConnections } from './changes.mjs';
 import { controls } from './control.mjs';
+import { demos } from './demo.mjs';
 import { echoTests, echoWithoutTrickle } from './echotest.mjs';
 import { endings } from './endings.mjs';
 import { janusOffers } from './janus_offers.mjs';
@@ -50,6 +51,7 @@ export const groups = [
   { name: 'IPv6 client', nat: {}, six: true, cases: echoTests().map((spec) => ({ ...spec, edgeOnly: true })) },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
   { name: 'WHIP', nat: {}, whip: true, cases: whip() },
+  { name: 'demo', demo: true, cases: demos() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'two Janus', nat: {}, pair: true, cases: twoJanus() },
   { name: 'no rewriting', nat: {}, rewrite: false, cases: controls() },

@@ -35,14 +35,14 @@ export class Browsers {
     this.scratch = scratch;
   }
 
-  // A page of its own, with all that it prints going to `log`.
-  async open(name, url, log) {
+  // A page of its own, with all that it prints going to `log`. `ready` turns true in it once it can be used.
+  async open(name, url, log, ready = 'window.e2e !== undefined') {
     const browser = await this.#get(name);
     const page = await browser.newPage();
     page.on('console', (message) => appendFileSync(log, `${name} ${message.type()} ${message.text()}\n`));
     page.on('pageerror', (error) => appendFileSync(log, `${name} pageerror ${error?.message}\n`));
     await page.goto(url);
-    await page.waitForFunction('window.e2e !== undefined', { timeout: 10000 });
+    await page.waitForFunction(ready, { timeout: 10000 });
     return page;
   }
 

@@ -30,7 +30,12 @@ export class Case {
 
   // A page without a Janus session.
   async page(file) {
-    const page = await this.group.browsers.open(this.spec.browser ?? 'chromium', `${this.group.pageUrl}${file}`, this.group.consoleLog);
+    return this.openPage(`${this.group.pageUrl}${file}`);
+  }
+
+  // Any page, ready when `ready` is true in it.
+  async openPage(url, ready) {
+    const page = await this.group.browsers.open(this.spec.browser ?? 'chromium', url, this.group.consoleLog, ready);
     this.#pages.push(page);
     return page;
   }

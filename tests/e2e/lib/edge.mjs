@@ -172,7 +172,7 @@ function certificate(routes) {
   return { cert, key };
 }
 
-function canConnect(host, port) {
+export function canConnect(host, port) {
   return new Promise((resolve) => {
     const socket = connect({ host, port, timeout: 500 });
     const done = (ok) => { socket.destroy(); resolve(ok); };

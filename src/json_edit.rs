@@ -12,11 +12,11 @@ use memchr::{memchr, memchr2};
 use thiserror::Error;
 
 /// Deepest nesting that is read. The JSON library of Janus (jansson) has the same limit.
-pub(super) const MAX_DEPTH: usize = 2048;
+pub(crate) const MAX_DEPTH: usize = 2048;
 
 /// Why a text is not read.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub(super) enum JsonError {
+pub(crate) enum JsonError {
     /// Not JSON.
     #[error("byte {0}: not JSON")]
     Syntax(usize),
@@ -27,7 +27,7 @@ pub(super) enum JsonError {
 
 /// Type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `{…}`
     Object,
     /// `[…]`
@@ -42,32 +42,39 @@ pub(super) enum Kind {
 
 /// A value by its place in a text that was checked by [`first_value`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Value<'a> {
+pub(crate) struct Value<'a> {
     text: &'a [u8],
     start: usize,
     end: usize,
 }
 
 /// The first value of `text`, checked to its end.
-pub(super) fn first_value(text: &[u8]) -> Result<Value<'_>, JsonError> {
+pub(crate) fn first_value(text: &[u8]) -> Result<Value<'_>, JsonError> {
     let start = skip_space(text, 0);
     let end = value_end(text, start)?;
     Ok(Value { text, start, end })
 }
 
+/// The one value that `text` is: what follows it may only be white space.
+pub(crate) fn whole_value(text: &[u8]) -> Result<Value<'_>, JsonError> {
+    let value = first_value(text)?;
+    let rest = skip_space(text, value.end);
+    if rest == text.len() { Ok(value) } else { Err(JsonError::Syntax(rest)) }
+}
+
 impl<'a> Value<'a> {
     /// Its bytes.
-    pub(super) fn raw(&self) -> &'a [u8] {
+    pub(crate) fn raw(&self) -> &'a [u8] {
         &self.text[self.start..self.end]
     }
 
     /// Where it stands.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.start..self.end
     }
 
     /// Its type.
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self.text[self.start] {
             b'{' => Kind::Object,
             b'[' => Kind::Array,
@@ -78,28 +85,38 @@ impl<'a> Value<'a> {
     }
 
     /// A string without its quotes and escapes.
-    pub(super) fn string(&self) -> Option<Cow<'a, str>> {
+    pub(crate) fn string(&self) -> Option<Cow<'a, str>> {
         (self.kind() == Kind::String).then(|| unescape(&self.text[self.start + 1..self.end - 1]))
     }
 
     /// A number that is written as plain digits and fits.
-    pub(super) fn integer(&self) -> Option<u64> {
+    pub(crate) fn integer(&self) -> Option<u64> {
         let digits = std::str::from_utf8(self.raw()).ok()?;
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
     }
 
     /// Keys and values of an object, in order, duplicates included; nothing for any other value.
-    pub(super) fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, Value<'a>)> + use<'a> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, Value<'a>)> + use<'a> {
+        self.placed_members().map_while(|(key, value)| Some((key.string()?, value)))
+    }
+
+    /// Keys and values of an object with the places of both.
+    pub(crate) fn placed_members(&self) -> impl Iterator<Item = (Value<'a>, Value<'a>)> + use<'a> {
         let mut walk = Walk::into(*self, Kind::Object);
         std::iter::from_fn(move || {
             let key = walk.next()?;
             walk.at = skip_space(walk.text, walk.at) + 1;
-            Some((key.string()?, walk.next()?))
+            Some((key, walk.next()?))
         })
     }
 
+    /// What stands below `key` in an object. Of several the last one, as everybody's parser has it.
+    pub(crate) fn member(&self, key: &str) -> Option<Value<'a>> {
+        self.members().filter(|(name, _)| name == key).last().map(|(_, value)| value)
+    }
+
     /// Values of an array, in order; nothing for any other value.
-    pub(super) fn elements(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
+    pub(crate) fn elements(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
         let mut walk = Walk::into(*self, Kind::Array);
         std::iter::from_fn(move || walk.next())
     }
@@ -134,31 +151,31 @@ impl<'a> Walk<'a> {
 
 /// Replacements by place; no two overlap.
 #[derive(Debug, Default)]
-pub(super) struct Edits(Vec<(Range<usize>, Vec<u8>)>);
+pub(crate) struct Edits(Vec<(Range<usize>, Vec<u8>)>);
 
 impl Edits {
     /// Puts `bytes` in place of `span`.
-    pub(super) fn replace(&mut self, span: Range<usize>, bytes: Vec<u8>) {
+    pub(crate) fn replace(&mut self, span: Range<usize>, bytes: Vec<u8>) {
         self.0.push((span, bytes));
     }
 
     /// Whether nothing is to change.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// How many replacements there are; a mark for [`Edits::truncate`].
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Forgets the replacements after a mark.
-    pub(super) fn truncate(&mut self, len: usize) {
+    pub(crate) fn truncate(&mut self, len: usize) {
         self.0.truncate(len);
     }
 
     /// `text` with the replacements carried out.
-    pub(super) fn apply(mut self, text: &[u8]) -> Vec<u8> {
+    pub(crate) fn apply(mut self, text: &[u8]) -> Vec<u8> {
         self.0.sort_by_key(|(span, _)| span.start);
         let added: usize = self.0.iter().map(|(_, bytes)| bytes.len()).sum();
         let mut out = Vec::with_capacity(text.len() + added);
@@ -174,7 +191,7 @@ impl Edits {
 }
 
 /// `text` as a JSON string.
-pub(super) fn quote(text: &str) -> Vec<u8> {
+pub(crate) fn quote(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 8 + 2);
     out.push(b'"');
     for byte in text.bytes() {

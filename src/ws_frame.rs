@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 
 /// A message as a proxy passes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Message {
+pub(crate) enum Message {
     /// Valid UTF-8.
     Text(Bytes),
     Binary(Bytes),
@@ -24,7 +24,7 @@ pub(super) enum Message {
 
 /// What a peer did wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Violation {
+pub(crate) enum Violation {
     #[error("message is larger than {0} bytes")]
     TooLarge(usize),
     #[error("text is not UTF-8")]
@@ -35,7 +35,7 @@ pub(super) enum Violation {
 
 impl Violation {
     /// RFC 6455 §7.4.1.
-    pub(super) fn close_code(self) -> u16 {
+    pub(crate) fn close_code(self) -> u16 {
         match self {
             Violation::TooLarge(_) => 1009,
             Violation::NotUtf8 => 1007,
@@ -46,7 +46,7 @@ impl Violation {
 
 /// Who sends the frames, which decides about masking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sender {
+pub(crate) enum Sender {
     /// Masks every frame.
     Client,
     /// Masks none.
@@ -55,7 +55,7 @@ pub(super) enum Sender {
 
 /// Turns what one peer sends into messages.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     sender: Sender,
     limit: usize,
     buffer: BytesMut,
@@ -76,22 +76,22 @@ struct Frame {
 const MAX_CONTROL: usize = 125;
 
 impl Decoder {
-    pub(super) fn new(sender: Sender, limit: usize) -> Self {
+    pub(crate) fn new(sender: Sender, limit: usize) -> Self {
         Decoder { sender, limit, buffer: BytesMut::new(), frame: None, partial: None }
     }
 
     /// Where received bytes are to be put.
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
     /// How many more bytes the frame that is arriving needs, as far as is known.
-    pub(super) fn missing(&self) -> usize {
+    pub(crate) fn missing(&self) -> usize {
         self.frame.map_or(0, |frame| frame.length.saturating_sub(self.buffer.len()))
     }
 
     /// The next whole message, or `None` when more bytes are needed.
-    pub(super) fn next(&mut self) -> Result<Option<Message>, Violation> {
+    pub(crate) fn next(&mut self) -> Result<Option<Message>, Violation> {
         loop {
             if self.frame.is_none() {
                 self.frame = self.header()?;
@@ -174,7 +174,7 @@ impl Decoder {
 }
 
 /// Writes `message` as one frame; `mask` is for what goes to a server.
-pub(super) fn encode(message: &Message, mask: Option<[u8; 4]>, out: &mut BytesMut) {
+pub(crate) fn encode(message: &Message, mask: Option<[u8; 4]>, out: &mut BytesMut) {
     let (opcode, payload) = match message {
         Message::Text(payload) => (OpCode::Data(Data::Text), payload),
         Message::Binary(payload) => (OpCode::Data(Data::Binary), payload),
@@ -194,7 +194,7 @@ pub(super) fn encode(message: &Message, mask: Option<[u8; 4]>, out: &mut BytesMu
 }
 
 /// A close message with a code and a reason of at most 123 bytes.
-pub(super) fn close(code: u16, reason: &str) -> Message {
+pub(crate) fn close(code: u16, reason: &str) -> Message {
     let mut payload = BytesMut::with_capacity(2 + reason.len());
     payload.put_u16(code);
     let end = reason.floor_char_boundary(MAX_CONTROL - 2);

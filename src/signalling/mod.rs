@@ -1,0 +1,27 @@
+//! Rooms that the edge serves itself: clients of existing room protocols find each other through it, without a change.
+//!
+//! Each protocol is a pure state machine in a file of its own ([`protocol`] says what that is); one shell does the rest for
+//! all of them. A connection walks `http` (upgrade) → [`Hub::enter`] → `socket` (frames, pings, closes) → `hub` (the lock
+//! around the protocol, its effects) → `outbox` of each receiver. `hooks` tells others, [`Rooms`] is what the operator sees.
+//! No SDP is read here: media goes between the clients, or through whatever they agreed on.
+
+mod blueprints;
+mod counters;
+mod gst;
+mod hooks;
+mod hub;
+mod notice;
+mod outbox;
+pub mod protocol;
+mod query;
+mod rooms;
+mod socket;
+mod token;
+mod webrtc_server;
+mod webrtcsink;
+#[cfg(test)]
+mod world_tests;
+
+pub use hub::{Entry, Hub, RoomsError};
+pub use protocol::{Knock, Refusal, ServerEvent};
+pub use rooms::{Listed, PlannedRooms, Rooms};
