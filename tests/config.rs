@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use xrtc::budget::Rate;
 use xrtc::config::report::Report;
 use xrtc::config::{
-    Balance, CandidateHost, Config, ConfigError, DialectKind, Finding, Loaded, PathRule, RoomRules,
+    Balance, CandidateHost, Config, ConfigError, DialectKind, Finding, LiveMode, Loaded, PathRule, RoomRules,
     RouteUpstream, ServiceKind, Severity, Surroundings, TlsFiles,
 };
 
@@ -90,7 +90,7 @@ fn the_registration_service_s_sample_loads_unchanged_and_all_of_it_is_served() {
 
 #[test]
 fn every_key_is_read() {
-    let env = |name: &str| (name == "XRTC_ADMIN_TOKEN").then(|| "t0ken".to_owned());
+    let env = |name: &str| (name == "XRTC_ADMIN_TOKEN").then(|| "a-t0ken-of-this-test".to_owned());
     let surroundings = Surroundings { env: &env, readable: &|_| true, cores: 7 };
     let text = vector("every_key.yml");
     let loaded =
@@ -136,10 +136,10 @@ fn every_key_is_read() {
     assert_eq!((http.geoip_db.as_deref(), http.trusted_proxies.len()), (Some(Path::new("c.mmdb")), 2));
     assert_eq!(http.routes[0].hosts, ["janus.example.org"]);
     assert_eq!(http.routes[0].ws_protocols, ["janus-protocol"]);
-    assert_eq!(http.routes.len(), 7, "the live route is left out");
+    assert_eq!(http.routes.len(), 8);
     check_rooms(&http.routes[4..]);
     assert!(matches!(services[3].kind, ServiceKind::Turn));
-    assert!(matches!(services[4].kind, ServiceKind::Admin));
+    assert!(matches!(services[4].kind, ServiceKind::Admin(_)));
 }
 
 fn check_rooms(routes: &[xrtc::config::Route]) {
@@ -159,7 +159,17 @@ fn check_rooms(routes: &[xrtc::config::Route]) {
     let RoomRules::Blueprints(rules) = &signalling(1).rules else { panic!() };
     assert_eq!(rules.turn.as_ref().map(|turn| turn.lifetime), Some(Duration::from_secs(90)));
     assert_eq!(routes[1].paths.iter().map(|path| &*path.prefix).collect::<Vec<_>>(), ["/", "/signaling"]);
-    let RoomRules::Gst(rules) = &signalling(2).rules else { panic!() };
+    let RoomRules::Live(rules) = &signalling(2).rules else { panic!() };
+    assert_eq!((rules.mode, rules.rooms["salon"]), (LiveMode::P2p, LiveMode::Routed));
+    assert_eq!(
+        (rules.grace, rules.video.width, rules.janus.string_ids),
+        (Duration::from_secs(20), 800, true)
+    );
+    let events = &rules.events;
+    let broker = events.amqp.as_ref().map(|broker| (&*broker.exchange, &*broker.exchange_type));
+    assert_eq!((broker, events.cpu, events.webhook.is_some()), (Some(("x", "direct")), true, true));
+    assert_eq!((signalling(2).limits.peers, signalling(2).limits.queue), (8, 8192));
+    let RoomRules::Gst(rules) = &signalling(3).rules else { panic!() };
     assert_eq!((rules.keepalive, rules.health.as_deref()), (Duration::from_secs(20), Some("/up")));
 }
 
@@ -207,8 +217,24 @@ fn what_is_wrong_with_rooms_is_said_with_its_place() {
             "r.upstream: has no effect beside signalling",
         ),
         (
-            "{signalling: {protocol: live, jwt_secret: x}}",
-            "protocol live is not served yet; this route is left out",
+            "{signalling: {protocol: live}}",
+            "signalling.jwt_secret: expected jwt_secret, auth.users or auth.webhook, found none; nobody could join",
+        ),
+        (
+            "{signalling: {protocol: live, jwt_secret: x, mode: routed}}",
+            "signalling.upstream: expected an upstream, the Janus of routed rooms, found none",
+        ),
+        (
+            "{signalling: {protocol: live, jwt_secret: x, rooms: {r: mixed}}}",
+            "signalling.rooms.r: expected p2p or routed, found \"mixed\"",
+        ),
+        (
+            "{signalling: {protocol: live, jwt_secret: x, events: {amqp: 'http://x'}}}",
+            "signalling.events.amqp: expected an amqp:// or amqps:// URL",
+        ),
+        (
+            "{signalling: {protocol: live, jwt_secret: x, auth: {secrets: [s]}}}",
+            "signalling.auth.secrets: has no effect with protocol: live",
         ),
     ] {
         let said = rooms(signalling);
@@ -226,6 +252,7 @@ fn keys_of(text: &str) -> BTreeSet<String> {
                 Some("services") => "<service>",
                 Some("routes") => "<route>",
                 Some("users") => "<user>",
+                Some("rooms") => "<room>",
                 _ => key,
             };
             let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };

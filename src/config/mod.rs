@@ -4,8 +4,9 @@
 //! sees a string that still needs parsing.
 
 mod addr;
+mod admin;
 mod auth;
-mod blocked_ports;
+pub(crate) mod blocked_ports;
 mod durations;
 mod env;
 mod finding;
@@ -13,6 +14,7 @@ mod groups;
 mod known;
 mod later;
 mod limits;
+mod live;
 mod load;
 mod outline;
 mod raw;
@@ -34,6 +36,7 @@ use std::time::Duration;
 pub use auth::{Auth, Secret};
 pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
 pub use limits::Limits;
+pub use live::{LiveBroker, LiveEvents, LiveJanus, LiveMode, LiveRules, LiveVideo};
 pub use load::{Loaded, Surroundings, fuzz, known_keys};
 pub use outline::Outline;
 pub use signalling::{
@@ -115,8 +118,15 @@ pub enum ServiceKind {
     Http(Http),
     /// `proto: turn` (served from a later version on).
     Turn,
-    /// `proto: admin` (served from a later version on).
-    Admin,
+    /// `proto: admin`.
+    Admin(Admin),
+}
+
+/// The admin service.
+#[derive(Clone, Debug, Default)]
+pub struct Admin {
+    /// `admin.token`; `None`: whoever reaches the port, which then is on loopback.
+    pub token: Option<Secret>,
 }
 
 /// ICE on a listener.

@@ -24,8 +24,6 @@ enum When {
 
 /// `proto: tcp` with `enable_http: true`.
 const SHARED: &str = "tcp with http";
-/// Services that serve HTTP.
-const HTTP: &[&str] = &["http", SHARED];
 
 const NOT_YET: &[NotYet] = &[
     NotYet {
@@ -33,18 +31,6 @@ const NOT_YET: &[NotYet] = &[
         protos: &[],
         when: When::Is("turn"),
         says: "TURN is not served yet; this service does not listen",
-    },
-    NotYet {
-        key: "services.*.proto",
-        protos: &[],
-        when: When::Is("admin"),
-        says: "the admin service is not served yet; this service does not listen",
-    },
-    NotYet {
-        key: "services.*.http.routes.*.signalling.protocol",
-        protos: HTTP,
-        when: When::Is("live"),
-        says: "protocol live is not served yet; this route is left out",
     },
 ];
 

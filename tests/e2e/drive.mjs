@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { groups } from './cases/index.mjs';
+import { Broker } from './lib/broker.mjs';
 import { Browsers } from './lib/browser.mjs';
 import { Case } from './lib/case.mjs';
 import { Demo } from './lib/demo.mjs';
@@ -42,12 +43,14 @@ async function runGroup(group) {
   mkdirSync(logs, { recursive: true });
   const edge = theEdge(group, file);
   const janus = edge.server ?? mediaServer(group, join(scratch, `${slug}-janus`), file);
+  const broker = group.live && new Broker(run, join(scratch, `${slug}-broker`), file);
   const pcap = file('edge.pcap');
   const capture = new Program(run, 'edge', ['tcpdump', '-i', 'any', '-s', '256', '-U', '-Z', 'root', '-w', pcap], { log: file('tcpdump.log') });
-  const shared = { ...group, run, janus, edge, browsers, pageUrl: pages.url, consoleLog: file('browser.log'), capture: pcap };
+  const shared = { ...group, run, janus, edge, broker, browsers, pageUrl: pages.url, consoleLog: file('browser.log'), capture: pcap };
   try {
     if (group.six) setClientSix(run, true);
-    await janus.start(group.nat);
+    await janus.start(group.nat, group.general);
+    await broker?.start();
     await edge.start();
     for (const spec of group.cases) await runCase(shared, spec);
   } catch (error) {
@@ -55,6 +58,7 @@ async function runGroup(group) {
   }
   await edge.stop().catch((error) => report.row({ group: group.name, name: 'stop', seconds: 0, error }));
   await janus.kill();
+  await broker?.stop();
   if (group.six) setClientSix(run, false);
   await capture.stop();
 }
@@ -62,9 +66,9 @@ async function runGroup(group) {
 function theEdge(group, file) {
   if (straight) return new Straight();
   if (group.demo) return new Demo(run, { binary, log: file('demo.log') });
-  const { rewrite, shared, whip, route, six } = group;
+  const { rewrite, shared, whip, live, route, six, candidate } = group;
   const media = group.pair && pairGroup;
-  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, route, media, six, pages: pages.edgeUrl });
+  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, live, route, media, six, candidate, pages: pages.edgeUrl });
 }
 
 // A WHIP endpoint stands in Janus' place.
