@@ -25,14 +25,12 @@ enum When {
 /// `proto: tcp` with `enable_http: true`.
 const SHARED: &str = "tcp with http";
 
-const NOT_YET: &[NotYet] = &[
-    NotYet {
-        key: "services.*.proto",
-        protos: &[],
-        when: When::Is("turn"),
-        says: "TURN is not served yet; this service does not listen",
-    },
-];
+const NOT_YET: &[NotYet] = &[NotYet {
+    key: "services.*.proto",
+    protos: &[],
+    when: When::Is("turn"),
+    says: "TURN is not served yet; this service does not listen",
+}];
 
 /// One notice for every use of something that is not served yet, in file order.
 pub(super) fn check(root: &Node, findings: &mut Vec<Finding>) {
