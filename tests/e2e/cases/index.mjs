@@ -1,4 +1,5 @@
 // The matrix: which cases run against which Janus. A group shares one Janus and one edge.
+import { admin } from './admin.mjs';
 import { clientRestart, janusRenegotiation, janusRestart, renegotiation, severalConnections } from './changes.mjs';
 import { controls } from './control.mjs';
 import { demos } from './demo.mjs';
@@ -47,6 +48,7 @@ export const groups = [
   { name: 'transparent', nat: {}, route: { icedirect: true }, cases: [...echoTests(), ...videoRooms(['ws']), clientRestart('ws'), ...echoTests(['ws'], 'firefox')] },
   { name: 'transparent, TCP', nat: { ice_tcp: true, ice_lite: true }, route: { icedirect: true, icetcp: true }, cases: echoTests() },
   { name: 'icetcp', nat: { ice_tcp: true, ice_lite: true }, route: { icetcp: true }, cases: [...echoTests(), clientRestart('ws')] },
+  { name: 'operators', nat: {}, cases: admin() },
   { name: 'roaming', nat: {}, cases: roamings() },
   { name: 'endings', nat: {}, cases: endings() },
   { name: 'long', nat: {}, cases: long() },

@@ -13,6 +13,9 @@ export const HTTP_PORT = 8080;
 export const ICE_PORT = 6001;
 // The one TCP port of the groups that have no UDP port: pages, signalling and media, plain and TLS.
 export const SHARED_PORT = 8443;
+// For operators; from the client's side, as the browser is there.
+export const ADMIN_PORT = 9090;
+export const ADMIN_TOKEN = 'token-of-the-end-to-end-run';
 export const DIAL_TIMEOUT_MS = 2000;
 // The drain of one second, and a moment for what is under way.
 const STOP_PATIENCE_MS = 4000;
@@ -134,9 +137,17 @@ services:
           upstream: http://media
           paths: [/janus]
           protos: [ws@janus-protocol]
-${further}${media}  ice:
+${further}${media}${six ? '' : operators()}  ice:
     proto: udp
     net: {addr: "${ice}:${ICE_PORT}", enable_ice: true, candidate_ips: ["${told}"]}
+`;
+}
+
+function operators() {
+  return `  operators:
+    proto: admin
+    net: {addr: "${addr.edgeFront}:${ADMIN_PORT}"}
+    admin: {token: ${ADMIN_TOKEN}}
 `;
 }
 
