@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use xrtc::config::{Config, ConfigError, Loaded, Surroundings};
 
 #[test]
-fn every_routes_yml_in_the_documents_loads_without_a_word() {
+fn every_routes_yml_in_the_documents_loads_and_means_all_that_it_says() {
     let mut found = 0;
     for (file, text) in documents() {
         for snippet in snippets(&text, "yaml").filter(|snippet| is_configuration(snippet)) {
@@ -16,7 +16,8 @@ fn every_routes_yml_in_the_documents_loads_without_a_word() {
             let loaded = load(&whole(&snippet));
             let loaded = loaded.unwrap_or_else(|error| panic!("{}: {error}\n{snippet}", file.display()));
             let said = loaded.render_warnings(false);
-            assert!(said.is_empty(), "{}:\n{said}", file.display());
+            let is_mistaken = ["unknown", "no effect", "not served"].iter().any(|word| said.contains(word));
+            assert!(!is_mistaken, "{}:\n{said}", file.display());
         }
     }
     assert!(found >= 5, "only {found} snippets: does this test still find them?");
