@@ -8,9 +8,9 @@ import { Browsers } from './lib/browser.mjs';
 import { Case } from './lib/case.mjs';
 import { Demo } from './lib/demo.mjs';
 import { Edge, Straight } from './lib/edge.mjs';
-import { Janus } from './lib/janus.mjs';
+import { Janus, restOf, wsOf } from './lib/janus.mjs';
 import { JanusPair, pairGroup } from './lib/janus_pair.mjs';
-import { setClientSix } from './lib/namespaces.mjs';
+import { addr, setClientSix } from './lib/namespaces.mjs';
 import { servePages } from './lib/page_server.mjs';
 import { Program } from './lib/processes.mjs';
 import { Report } from './lib/report.mjs';
@@ -65,7 +65,7 @@ async function runGroup(group) {
 
 function theEdge(group, file) {
   if (straight) return new Straight();
-  if (group.demo) return new Demo(run, { binary, log: file('demo.log') });
+  if (group.demo) return new Demo(run, { binary, log: file('demo.log'), janus: group.janus && [restOf(addr.janus), wsOf(addr.janus)] });
   const { rewrite, shared, whip, live, route, six, candidate } = group;
   const media = group.pair && pairGroup;
   return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, live, route, media, six, candidate, pages: pages.edgeUrl });

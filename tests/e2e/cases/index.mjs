@@ -2,7 +2,7 @@
 import { admin } from './admin.mjs';
 import { clientRestart, janusRenegotiation, janusRestart, renegotiation, severalConnections } from './changes.mjs';
 import { controls } from './control.mjs';
-import { demos } from './demo.mjs';
+import { demoInFrontOfJanus, demos } from './demo.mjs';
 import { echoTests, echoWithoutTrickle } from './echotest.mjs';
 import { endings } from './endings.mjs';
 import { janusOffers } from './janus_offers.mjs';
@@ -56,6 +56,7 @@ export const groups = [
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
   { name: 'WHIP', nat: {}, whip: true, cases: [...whip(), ...probesOfWhip()] },
   { name: 'demo', demo: true, cases: demos() },
+  { name: 'demo, a Janus', demo: true, janus: true, nat: {}, cases: demoInFrontOfJanus() },
   { name: 'live', nat: {}, live: true, cases: live() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'two Janus', nat: {}, pair: true, cases: twoJanus() },
