@@ -7,6 +7,7 @@
 
 mod blueprints;
 mod counters;
+mod fuzzing;
 mod gst;
 mod hooks;
 mod hub;
@@ -22,6 +23,7 @@ mod webrtcsink;
 #[cfg(test)]
 mod world_tests;
 
+pub use fuzzing::fuzz;
 pub use hub::{Entry, Hub, RoomsError};
 pub use protocol::{Knock, Refusal, ServerEvent};
 pub use rooms::{Listed, PlannedRooms, Rooms};

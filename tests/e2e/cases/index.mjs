@@ -8,6 +8,7 @@ import { janusOffers } from './janus_offers.mjs';
 import { long } from './long.mjs';
 import { outages } from './outage.mjs';
 import { roamings } from './roaming.mjs';
+import { rooms } from './rooms.mjs';
 import { tcp } from './tcp.mjs';
 import { twoJanus } from './two_janus.mjs';
 import { videoRooms } from './videoroom.mjs';
@@ -51,6 +52,7 @@ export const groups = [
   { name: 'IPv6 client', nat: {}, six: true, cases: echoTests().map((spec) => ({ ...spec, edgeOnly: true })) },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
   { name: 'WHIP', nat: {}, whip: true, cases: whip() },
+  { name: 'rooms', rooms: true, cases: rooms() },
   { name: 'demo', demo: true, cases: demos() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'two Janus', nat: {}, pair: true, cases: twoJanus() },
