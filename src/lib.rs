@@ -8,6 +8,7 @@
 //!
 //! The meeting place is [`session::registration`]: what the offer/answer exchange tells the packet side.
 
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod bench;
@@ -21,6 +22,7 @@ pub mod http;
 mod json_edit;
 pub mod listener;
 pub mod peer;
+pub mod probe;
 pub mod route;
 pub mod sdp;
 pub mod session;

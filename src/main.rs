@@ -14,6 +14,8 @@ use clap::{Args, Parser, Subcommand};
 use xrtc::config::report::Report;
 use xrtc::config::resolve::{self, Candidate};
 use xrtc::config::{Config, ConfigError, Loaded};
+use xrtc::probe::{self, Options};
+use xrtc::telemetry::{LOG_FILTER, start_logging};
 
 /// The front door of WebRTC media servers: one UDP port in front of Janus and friends.
 #[derive(Parser)]
@@ -31,6 +33,8 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration and print what would listen and where it would forward
     Check(ConfigFile),
+    /// Connect to a media server like a browser, and say what works and why the rest does not
+    Probe(Box<Options>),
     /// Try it out: an echo, the edge in front of it and a page, with nothing else installed
     Demo(xrtc::demo::Options),
     /// Measure what forwarding costs on this machine
@@ -52,6 +56,7 @@ Examples:
   xrtc                            run with ./routes.yml
   xrtc run -c /etc/xrtc/routes.yml
   xrtc check -c routes.yml        what would listen, where it would forward, what is wrong
+  xrtc probe https://HOST/janus   does a call through it work, and if not, why
   XRTC_LOG=debug xrtc             say more; also per part, as in XRTC_LOG=info,xrtc::http=debug
 
 Environment:
@@ -60,12 +65,13 @@ Environment:
   NO_COLOR      no colour in messages
 Inside the file, ${NAME} and ${NAME:-default} stand for environment variables.
 
-Exit codes: 0 fine, 1 bad configuration or failed start, 2 bad usage.";
+Exit codes: 0 fine, 1 bad configuration or failed start, 2 bad usage; those of probe: xrtc probe --help.";
 
 fn main() -> ExitCode {
     // Bad usage ends in here, with exit code 2.
     let cli = Cli::parse();
     let done = match cli.command {
+        Some(Command::Probe(options)) => return probed(&options),
         Some(Command::Check(file)) => check(&file.config),
         Some(Command::Demo(options)) => demo(&options),
         Some(Command::Bench(bench)) => xrtc::bench::run(&bench).map_err(anyhow::Error::new),
@@ -77,6 +83,24 @@ fn main() -> ExitCode {
         Err(error) => {
             // A closed pipe is no reason to fail differently.
             let _ = writeln!(std::io::stderr(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A probe's exit codes are its own, see docs/probe.md.
+fn probed(options: &Options) -> ExitCode {
+    // The probe's own lines say all; logs are for who asks for them.
+    if std::env::var_os(LOG_FILTER).is_some()
+        && let Err(error) = start_logging()
+    {
+        let _ = writeln!(std::io::stderr(), "{error}");
+        return ExitCode::FAILURE;
+    }
+    match probe::main(options) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
             ExitCode::FAILURE
         }
     }

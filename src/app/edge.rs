@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::StartError;
+use super::admin::Desk;
 use super::journal::AnnouncingSink;
 use super::parts::{self, Running};
 use super::ports::{self, Port};
@@ -26,7 +27,6 @@ use crate::http::{Budgets, Phase, Registrar};
 use crate::listener::tcp::{Connections, StreamCounters, Tls};
 use crate::listener::{Bound, ListenerIndex, PacketSide};
 use crate::session::registration::{SessionEvent, SessionSink};
-use crate::signalling::Rooms;
 
 /// How often certificates are looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ pub(super) struct World {
     pub(super) budgets: Arc<Budgets>,
     pub(super) registrar: Arc<Registrar>,
     pub(super) sites: Arc<Sites>,
-    pub(super) rooms: Rooms,
+    pub(super) desk: Desk,
 }
 
 /// The edge as it runs.
@@ -81,6 +81,17 @@ enum PlannedListener {
     New(Arc<str>, SocketAddr, Bound),
 }
 
+impl World {
+    /// Every part that has something to tell at a scrape. A part that comes with its service adds itself.
+    fn register_sources(&self) {
+        let sources = &self.desk.sources;
+        sources.add(Arc::new(self.packets.clone()));
+        sources.add(self.counters.clone());
+        sources.add(self.connections.clone());
+        sources.add(self.budgets.clone());
+    }
+}
+
 impl Edge {
     /// Starts everything that `config` asks for.
     pub(super) async fn start(
@@ -100,7 +111,11 @@ impl Edge {
 
     fn empty(config: &Config, events: mpsc::UnboundedSender<SessionEvent>) -> Result<Edge, StartError> {
         let packets = PacketSide::start(&[], &[], &config.media, config.limits.sessions, events)?;
-        let sink: Arc<dyn SessionSink> = Arc::new(AnnouncingSink::new(packets.clone()));
+        let sites: Arc<Sites> = Arc::default();
+        let asked = sites.clone();
+        let desk = Desk::new(&packets, &config.limits, move || asked.servers());
+        let sink: Arc<dyn SessionSink> =
+            Arc::new(AnnouncingSink::new(packets.clone(), desk.directory.clone()));
         let phase = watch::Sender::new(Phase::Serving);
         let mut tasks = JoinSet::new();
         let certificates: Arc<ArcSwap<Vec<Arc<Tls>>>> = Arc::default();
@@ -111,12 +126,13 @@ impl Edge {
             budgets: Arc::new(Budgets::new(&config.limits)),
             registrar: Arc::new(Registrar::new(&config.limits, &resolve::lines(&[]), &sink)),
             counters: Arc::default(),
-            sites: Arc::default(),
-            rooms: Rooms::default(),
+            sites,
+            desk,
             packets,
             sink,
             phase,
         };
+        world.register_sources();
         Ok(Edge {
             world,
             config: config.clone(),

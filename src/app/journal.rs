@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{debug, info};
 
 use super::sites::Sites;
+use crate::admin::Directory;
 use crate::forward::{Counters, DropReason};
 use crate::listener::PacketSide;
 use crate::listener::tcp::{StreamCounters, StreamVerdict};
@@ -15,17 +16,19 @@ use crate::session::registration::{Command, SessionEvent, SessionEventKind, Sess
 /// Passes commands to the packet side and tells of new sessions.
 pub(super) struct AnnouncingSink {
     packets: PacketSide,
+    directory: Arc<Directory>,
 }
 
 impl AnnouncingSink {
-    pub(super) fn new(packets: PacketSide) -> Self {
-        AnnouncingSink { packets }
+    pub(super) fn new(packets: PacketSide, directory: Arc<Directory>) -> Self {
+        AnnouncingSink { packets, directory }
     }
 }
 
 impl SessionSink for AnnouncingSink {
     fn send(&self, command: Command) {
         if let Command::Register(registration) = &command {
+            self.directory.registered(registration);
             let origin = &registration.origin;
             info!(
                 session = %registration.session,
@@ -49,6 +52,7 @@ pub(super) struct Journal {
     events: UnboundedReceiver<SessionEvent>,
     packets: PacketSide,
     sites: Arc<Sites>,
+    directory: Arc<Directory>,
 }
 
 impl Journal {
@@ -56,13 +60,15 @@ impl Journal {
         events: UnboundedReceiver<SessionEvent>,
         packets: PacketSide,
         sites: Arc<Sites>,
+        directory: Arc<Directory>,
     ) -> Self {
-        Journal { events, packets, sites }
+        Journal { events, packets, sites, directory }
     }
 
     pub(super) async fn keep(mut self) {
         while let Some(event) = self.events.recv().await {
             log(&event);
+            self.directory.event(&event);
             if let SessionEventKind::Ended { reason, .. } = event.kind {
                 // The worker that had the session has forgotten it; the others still know its registration.
                 self.packets.send(Command::End(event.session, reason));

@@ -1,5 +1,6 @@
 //! Builds every part from the configuration, connects them, and ends them in order. The one place that knows all parts.
 
+mod admin;
 mod edge;
 mod journal;
 mod parts;
@@ -105,19 +106,22 @@ async fn serve(config: &Config, candidates: &[Candidate], tell: impl FnOnce()) -
     let mut signals = Signals::listen()?;
     let (events, journal_queue) = mpsc::unbounded_channel();
     let mut edge = Edge::start(config, candidates, events).await?;
-    let journal = Journal::new(journal_queue, edge.world.packets.clone(), edge.world.sites.clone());
+    let World { packets, sites, desk, .. } = &edge.world;
+    let samples = tokio::spawn(desk.clone().sample());
+    let journal = Journal::new(journal_queue, packets.clone(), sites.clone(), desk.directory.clone());
     let journal = tokio::spawn(journal.keep());
     // It ends with the runtime.
-    let rooms = edge.world.rooms.clone();
+    let rooms = edge.world.desk.rooms.clone();
     tokio::spawn(async move { rooms.run().await });
     announce(config, candidates);
     tell();
 
     follow(&mut edge, &mut signals).await;
     shutdown::drain(&edge, &mut signals).await;
+    samples.abort();
     while edge.tasks.join_next().await.is_some() {}
-    let World { packets, counters, rooms, .. } = edge.world;
-    rooms.settle(NOTICES_PATIENCE).await;
+    let World { packets, counters, desk, .. } = edge.world;
+    desk.rooms.settle(NOTICES_PATIENCE).await;
     // Joining threads blocks, for the milliseconds that they take to end their sessions.
     let stopped = packets.clone();
     let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;

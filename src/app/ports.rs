@@ -60,6 +60,8 @@ enum Serves {
     Packets,
     /// HTTP, and the service of an earlier configuration that it takes over from.
     Http(Arc<HttpService>, Option<Current>),
+    /// The admin service.
+    Admin(Arc<dyn Web>),
 }
 
 /// Plans all ports of `config`: binds what is new, builds what is served.
@@ -77,7 +79,10 @@ pub(super) async fn plan(
         };
         let serves = match service.http() {
             Some(http) => edge.site(config, service, http, candidates)?,
-            None => Serves::Packets,
+            None => match &service.kind {
+                ServiceKind::Admin(admin) => Serves::Admin(edge.world.admin(admin, candidates)),
+                _ => Serves::Packets,
+            },
         };
         let tls = edge.tls(service)?;
         planned.push(Planned { service: service.clone(), known, listener, addr, serves, tls });
@@ -89,7 +94,10 @@ pub(super) async fn plan(
 fn is_tcp(service: &Service) -> bool {
     matches!(
         service.kind,
-        ServiceKind::Http(_) | ServiceKind::Tcp { http: Some(_), .. } | ServiceKind::Tcp { ice: Some(_), .. }
+        ServiceKind::Http(_)
+            | ServiceKind::Tcp { http: Some(_), .. }
+            | ServiceKind::Tcp { ice: Some(_), .. }
+            | ServiceKind::Admin(_)
     )
 }
 
@@ -109,7 +117,7 @@ impl Edge {
         http: &Http,
         candidates: &EdgeCandidates,
     ) -> Result<Serves, StartError> {
-        let World { sink, registrar, budgets, rooms, .. } = &self.world;
+        let World { sink, registrar, budgets, .. } = &self.world;
         let (groups, limits) = (&config.upstreams, &config.limits);
         let before = self.before(config, service).and_then(|port| port.site.clone());
         let built = match &before {
@@ -117,11 +125,12 @@ impl Edge {
             None => HttpService::new(http, groups, limits, candidates, sink),
         };
         let built = built
-            .and_then(|built| built.with_rooms(&service.name, http, rooms))
+            .and_then(|built| built.with_rooms(&service.name, http, &self.world.desk.rooms))
             .map_err(|source| StartError::Service { service: service.name.clone(), source })?
             .with_rest(http, registrar)
             .map_err(|source| StartError::Countries { service: service.name.clone(), source })?
-            .with_budgets(budgets);
+            .with_budgets(budgets)
+            .counting(&self.world.desk.requests);
         Ok(Serves::Http(Arc::new(built), before))
     }
 
@@ -161,12 +170,18 @@ impl Edge {
     fn serve_one(&mut self, planned: Planned, known: Option<Port>) -> Port {
         let Planned { service, listener, addr, serves, tls, .. } = planned;
         let carries_ice = matches!(service.kind, ServiceKind::Tcp { ice: Some(_), .. });
+        let is_admin = matches!(service.kind, ServiceKind::Admin(_));
         // A port that has lost its ICE keeps the door, for the connections that go on, and for later.
         let kept = known.as_ref().and_then(|port| port.door.clone());
         let door =
             if carries_ice { kept.or_else(|| Some(self.world.packets.add_stream_door(addr))) } else { kept };
+        let mut admin = None;
         let site = match serves {
             Serves::Packets => None,
+            Serves::Admin(served) => {
+                admin = Some(served);
+                None
+            }
             Serves::Http(built, Some(before)) => {
                 before.replace(built);
                 Some(before)
@@ -176,12 +191,16 @@ impl Edge {
         let front = Front {
             web: site
                 .clone()
-                .map(|site| Arc::new(Website { site, phase: self.world.phase.subscribe() }) as Arc<dyn Web>),
+                .map(|site| Arc::new(Website { site, phase: self.world.phase.subscribe() }) as Arc<dyn Web>)
+                .or(admin),
             door: door.clone().filter(|_| carries_ice),
             tls: tls.clone(),
             proxies: service.proxies.clone(),
             trusted: service.http().map_or(Vec::new(), |http| http.trusted_proxies.clone()),
-            connections: self.world.connections.clone(),
+            connections: match is_admin {
+                true => self.world.desk.connections.clone(),
+                false => self.world.connections.clone(),
+            },
             counters: self.world.counters.clone(),
             stopping: self.world.stopping.clone(),
         };
@@ -203,7 +222,9 @@ impl Edge {
             (None, listener) => {
                 let (front, leave) = (Arc::new(ArcSwap::from_pointee(front)), watch::Sender::new(false));
                 if let Some(listener) = listener {
-                    self.accept(listener, front.clone(), leave.subscribe());
+                    // Whoever drains the edge wants to look on.
+                    let last = if is_admin { Phase::Stopping } else { Phase::Draining };
+                    self.accept(listener, front.clone(), leave.subscribe(), last);
                 }
                 port(front, leave)
             }
@@ -215,11 +236,12 @@ impl Edge {
         listener: TcpListener,
         front: Arc<ArcSwap<Front>>,
         mut leave: watch::Receiver<bool>,
+        last: Phase,
     ) {
         let mut phase = self.world.phase.subscribe();
         let until = async move {
             tokio::select! {
-                _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
+                _ = phase.wait_for(|phase| *phase >= last) => {}
                 _ = leave.wait_for(|leave| *leave) => {}
             }
         };

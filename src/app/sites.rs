@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::http::{Current, WeakCurrent};
+use crate::http::{Current, ServerState, WeakCurrent};
 use crate::session::registration::{EndReason, SessionId};
 
 /// The services; none is kept alive by standing here.
@@ -12,6 +12,12 @@ pub(super) struct Sites(Mutex<Vec<WeakCurrent>>);
 impl Sites {
     pub(super) fn add(&self, site: &Current) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(site.downgrade());
+    }
+
+    /// How the servers are that they go to.
+    pub(super) fn servers(&self) -> Vec<ServerState> {
+        let sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sites.iter().filter_map(WeakCurrent::service).flat_map(|service| service.servers_now()).collect()
     }
 
     /// Tells them that the packet side ended a session; forgets those that are gone.

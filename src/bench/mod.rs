@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command that talks to the terminal")]
 
 mod bare;
+mod compare;
 mod datagrams;
 mod load;
 mod process;
@@ -27,6 +28,8 @@ enum What {
     Bare(bare::Bare),
     /// Send clients' and backends' traffic through one program and say what it cost
     Load(load::Load),
+    /// Measure several programs under the same load, and draw the comparison
+    Compare(compare::Compare),
 }
 
 /// Why a measurement did not come about.
@@ -51,6 +54,9 @@ pub enum BenchError {
         /// What it did, or did not do.
         what: String,
     },
+    /// Ctrl-C, or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// Runs one subcommand to its end.
@@ -58,6 +64,7 @@ pub fn run(bench: &Bench) -> Result<(), BenchError> {
     match &bench.what {
         What::Bare(bare) => bare.run(),
         What::Load(load) => load.run_and_print(),
+        What::Compare(compare) => compare.run(),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
@@ -43,6 +43,17 @@ pub(super) fn pin(core: usize) -> Result<(), BenchError> {
     set.set(core)
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
         .doing(|| format!("cannot run on core {core}"))
+}
+
+/// Whether this thread has one core only, and a process must share it.
+pub(super) fn must_share_core(pid: Option<u32>) -> bool {
+    let cores = |pid| {
+        let set = sched_getaffinity(Pid::from_raw(pid)).unwrap_or_default();
+        (0..CpuSet::count()).filter(|&core| set.is_set(core).unwrap_or(false)).collect::<Vec<_>>()
+    };
+    let ours = cores(0);
+    // Process ids are positive numbers of 22 bits.
+    ours.len() == 1 && pid.is_none_or(|pid| cores(pid as i32) == ours)
 }
 
 /// Allows as many open files as the system lets us: two sockets per session here, and more in the programs that we start.

@@ -9,7 +9,7 @@ const BLOCKED: &[u16] = &[
 ];
 
 /// What browsers do with a candidate on this port, where that is nothing. `private`: some published address is private.
-pub(super) fn objection(port: u16, private: bool) -> Option<&'static str> {
+pub(crate) fn objection(port: u16, private: bool) -> Option<&'static str> {
     match port {
         80 | 443 if private => Some("Chromium refuses candidates with port 80 or 443 at private addresses"),
         80 | 443 => None,

@@ -4,8 +4,9 @@
 //! sees a string that still needs parsing.
 
 mod addr;
+mod admin;
 mod auth;
-mod blocked_ports;
+pub(crate) mod blocked_ports;
 mod durations;
 mod env;
 mod finding;
@@ -115,8 +116,15 @@ pub enum ServiceKind {
     Http(Http),
     /// `proto: turn` (served from a later version on).
     Turn,
-    /// `proto: admin` (served from a later version on).
-    Admin,
+    /// `proto: admin`.
+    Admin(Admin),
+}
+
+/// The admin service.
+#[derive(Clone, Debug, Default)]
+pub struct Admin {
+    /// `admin.token`; `None`: whoever reaches the port, which then is on loopback.
+    pub token: Option<Secret>,
 }
 
 /// ICE on a listener.

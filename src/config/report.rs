@@ -75,7 +75,10 @@ fn listener(service: &Service, candidates: &[Candidate]) -> Listener {
         }
         ServiceKind::Http(http) => ("http", with_tls(service, serves(http))),
         ServiceKind::Turn => ("turn", "nothing yet".into()),
-        ServiceKind::Admin => ("admin", "nothing yet".into()),
+        ServiceKind::Admin(admin) => {
+            let whom = if admin.token.is_some() { "with a token" } else { "for this host, without a token" };
+            ("admin", with_tls(service, format!("dashboard, metrics, sessions; {whom}")))
+        }
     };
     Listener { service: service.name.to_string(), proto, address: service.listen.to_string(), does }
 }

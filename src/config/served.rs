@@ -35,12 +35,6 @@ const NOT_YET: &[NotYet] = &[
         says: "TURN is not served yet; this service does not listen",
     },
     NotYet {
-        key: "services.*.proto",
-        protos: &[],
-        when: When::Is("admin"),
-        says: "the admin service is not served yet; this service does not listen",
-    },
-    NotYet {
         key: "services.*.http.routes.*.signalling.protocol",
         protos: HTTP,
         when: When::Is("live"),

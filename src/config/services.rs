@@ -133,10 +133,7 @@ fn service(
             later::turn(section, findings);
             ServiceKind::Turn
         }
-        _ => {
-            later::admin(section, listen, findings);
-            ServiceKind::Admin
-        }
+        _ => ServiceKind::Admin(super::admin::admin(section, listen, findings)),
     };
     if let ServiceKind::Udp { ice: None } = kind {
         findings.warn(section.at, &section.path, "does nothing without net.enable_ice: true");

@@ -1,6 +1,7 @@
 //! What a worker counts: plain numbers that it alone writes.
 
-use crate::session::observe::Heard;
+use super::Verdict;
+use crate::session::observe::{Heard, Leg};
 use crate::stun::IntegrityError;
 
 macro_rules! drop_reasons {
@@ -83,6 +84,99 @@ impl From<IntegrityError> for DropReason {
     }
 }
 
+/// What went by one kind of socket in one direction. The shell counts it: per batch, not per packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wire {
+    /// Packets, whatever became of them.
+    pub packets: u64,
+    /// Their bytes of UDP payload or of frames.
+    pub bytes: u64,
+    /// Messages of the kernel; UDP coalesces several packets into one (GRO, GSO).
+    pub messages: u64,
+    /// System calls; each carries many messages.
+    pub calls: u64,
+}
+
+impl Wire {
+    fn add(&mut self, more: Wire) {
+        self.packets += more.packets;
+        self.bytes += more.bytes;
+        self.messages += more.messages;
+        self.calls += more.calls;
+    }
+}
+
+/// Where a packet is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WirePlace {
+    /// Which side of the edge.
+    pub leg: Leg,
+    /// Whether it leaves the edge.
+    pub out: bool,
+    /// Whether it goes by TCP.
+    pub tcp: bool,
+}
+
+impl WirePlace {
+    /// All of them, in the order of their index.
+    pub fn all() -> impl Iterator<Item = WirePlace> {
+        (0..8).map(|index| WirePlace {
+            leg: if index & 4 == 0 { Leg::Client } else { Leg::Backend },
+            out: index & 2 != 0,
+            tcp: index & 1 != 0,
+        })
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.leg == Leg::Backend) * 4 + usize::from(self.out) * 2 + usize::from(self.tcp)
+    }
+}
+
+/// STUN that arrived, by who sent it and what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StunKind {
+    /// A check of a client.
+    ClientRequest,
+    /// A client's answer to a check.
+    ClientResponse,
+    /// A check of a backend.
+    BackendRequest,
+    /// A backend's answer to a check.
+    BackendResponse,
+}
+
+impl StunKind {
+    /// All kinds, in the order of their index.
+    pub const ALL: [StunKind; 4] = [
+        StunKind::ClientRequest,
+        StunKind::ClientResponse,
+        StunKind::BackendRequest,
+        StunKind::BackendResponse,
+    ];
+
+    /// Stable snake-case name: the value of `kind` in `xrtc_stun_total`.
+    pub fn label(self) -> &'static str {
+        match self {
+            StunKind::ClientRequest => "client_request",
+            StunKind::ClientResponse => "client_response",
+            StunKind::BackendRequest => "backend_request",
+            StunKind::BackendResponse => "backend_response",
+        }
+    }
+
+    /// Of a message that came this way. Indications count as requests: nobody answers with them.
+    fn of(from_client: bool, message: &[u8]) -> StunKind {
+        // RFC 8489 §5: the higher bit of the class is set in responses.
+        let is_response = message.first().is_some_and(|byte| byte & 1 != 0);
+        match (from_client, is_response) {
+            (true, false) => StunKind::ClientRequest,
+            (true, true) => StunKind::ClientResponse,
+            (false, false) => StunKind::BackendRequest,
+            (false, true) => StunKind::BackendResponse,
+        }
+    }
+}
+
 /// What one worker counted. All numbers only grow.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
@@ -112,6 +206,9 @@ pub struct Counters {
     pub rtp_expected_down: u64,
     /// And what arrived of them.
     pub rtp_received_down: u64,
+    wires: [Wire; 8],
+    /// By kind: of use, dropped, handed over.
+    stun: [[u64; 3]; StunKind::ALL.len()],
     drops: [u64; DropReason::ALL.len()],
 }
 
@@ -144,6 +241,30 @@ impl Counters {
         self.drops[reason as usize] += 1;
     }
 
+    pub(super) fn stun_arrived(&mut self, from_client: bool, message: &[u8], verdict: &Verdict) {
+        let result = match verdict {
+            Verdict::Drop(_) => 1,
+            Verdict::HandOver { .. } => 2,
+            _ => 0,
+        };
+        self.stun[StunKind::of(from_client, message) as usize][result] += 1;
+    }
+
+    pub(super) fn wire(&mut self, place: WirePlace, more: Wire) {
+        self.wires[place.index()].add(more);
+    }
+
+    /// What went by one kind of socket.
+    pub fn wire_at(&self, place: WirePlace) -> Wire {
+        self.wires[place.index()]
+    }
+
+    /// STUN that was of use, and STUN that was dropped.
+    pub fn stun(&self, kind: StunKind) -> (u64, u64) {
+        let [useful, dropped, _] = self.stun[kind as usize];
+        (useful, dropped)
+    }
+
     /// How many packets were dropped for this reason.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize]
@@ -164,6 +285,12 @@ impl Counters {
         self.rtp_received_up += other.rtp_received_up;
         self.rtp_expected_down += other.rtp_expected_down;
         self.rtp_received_down += other.rtp_received_down;
+        for (sum, wire) in self.wires.iter_mut().zip(other.wires) {
+            sum.add(wire);
+        }
+        for (sum, count) in self.stun.as_flattened_mut().iter_mut().zip(other.stun.as_flattened()) {
+            *sum += count;
+        }
         for (sum, count) in self.drops.iter_mut().zip(other.drops) {
             *sum += count;
         }

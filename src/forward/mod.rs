@@ -30,10 +30,11 @@ use crate::session::meter::{Allowance, Turn};
 use crate::session::observe::{Clock, Leg, Milestone};
 use crate::session::registration::{EndReason, Origin, SessionEvent, SessionEventKind, SessionId};
 use crate::session::timers::Wheel;
-pub use counters::{Counters, DropReason};
+pub use counters::{Counters, DropReason, StunKind, Wire, WirePlace};
 use flow::{Latest, Packet};
 pub use sockets::SocketRequest;
 use sockets::{BackendSocket, Purpose};
+pub use story::story_without_client;
 use tables::{Here, Owned, SessionKey, Tables, TimerKey};
 
 /// One of the worker's sockets.
@@ -177,10 +178,14 @@ impl Forwarder {
             Kind::Dtls | Kind::Media => self.media(Packet { now, received, kind, bytes }),
             Kind::Stun => {
                 self.latest = None;
-                match received.via {
-                    Via::Listener(listener) => self.client_stun(now, listener, received, bytes, reply),
-                    Via::Backend(socket) => self.backend_stun(now, socket, received, bytes),
-                }
+                let (from_client, verdict) = match received.via {
+                    Via::Listener(listener) => {
+                        (true, self.client_stun(now, listener, received, bytes, reply))
+                    }
+                    Via::Backend(socket) => (false, self.backend_stun(now, socket, received, bytes)),
+                };
+                self.counters.stun_arrived(from_client, bytes, &verdict);
+                verdict
             }
             _ => Verdict::Drop(DropReason::NotIce),
         };
@@ -235,6 +240,11 @@ impl Forwarder {
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// For what the shell itself receives and sends.
+    pub fn count_wire(&mut self, place: WirePlace, more: Wire) {
+        self.counters.wire(place, more);
     }
 
     /// For what the shell itself must drop.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::story::story_without_client;
 use super::tables::{
     AddrKey, BackendEntry, ClientEntry, Here, Known, SessionKey, ThroughKey, TimerKey, backend_username,
     client_username,
@@ -172,7 +173,7 @@ impl Forwarder {
         reason: EndReason,
     ) {
         let lasted = now.saturating_duration_since(since);
-        let story = Some(Box::new(self.story_of_registration(since, now, registration)));
+        let story = Some(Box::new(story_without_client(registration, since, now)));
         let kind = SessionEventKind::Ended { reason, traffic: Traffic::default(), lasted, story };
         self.events.push_back(SessionEvent {
             session: registration.session,

@@ -19,7 +19,7 @@ impl Forwarder {
             Some(here) => self.story_of(now, here),
             None => {
                 let Known { since, registrations, .. } = known;
-                Some(self.story_of_registration(*since, now, registrations.last()?))
+                Some(story_without_client(registrations.last()?, *since, now))
             }
         }
     }
@@ -121,27 +121,6 @@ impl Forwarder {
         self.story_of(now, here).map(Box::new)
     }
 
-    /// The story of a session that no client has come for.
-    pub(super) fn story_of_registration(
-        &self,
-        since: Instant,
-        now: Instant,
-        registration: &Registration,
-    ) -> Story {
-        let untried = registration.candidates.iter().map(|candidate| BackendTry {
-            remote: candidate.addr,
-            transport: candidate.transport,
-            local: None,
-            answered: false,
-            selected: false,
-        });
-        Story {
-            backends: untried.collect(),
-            milestones: with_forged(Milestones::default(), registration),
-            ..blank(since, now, registration)
-        }
-    }
-
     fn story_of(&mut self, now: Instant, here: Here) -> Option<Story> {
         match here {
             Here::Half(key) => {
@@ -206,6 +185,22 @@ impl Forwarder {
 
     fn address_towards(&self, at: ClientAddr) -> SocketAddr {
         self.listener_address(Destination { via: Via::Listener(at.listener), to: at.remote, local: at.local })
+    }
+}
+
+/// The story of a session that no client has come for.
+pub fn story_without_client(registration: &Registration, since: Instant, now: Instant) -> Story {
+    let untried = registration.candidates.iter().map(|candidate| BackendTry {
+        remote: candidate.addr,
+        transport: candidate.transport,
+        local: None,
+        answered: false,
+        selected: false,
+    });
+    Story {
+        backends: untried.collect(),
+        milestones: with_forged(Milestones::default(), registration),
+        ..blank(since, now, registration)
     }
 }
 

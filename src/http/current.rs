@@ -61,6 +61,11 @@ impl WeakCurrent {
         }
     }
 
+    /// The service as it is configured now, if anybody is served by it.
+    pub fn service(&self) -> Option<Arc<HttpService>> {
+        Some(self.0.upgrade()?.service.load_full())
+    }
+
     /// Tells the dialects that the packet side ended a session; `false`: there is nobody to tell.
     pub fn session_ended(&self, session: SessionId, reason: EndReason) -> bool {
         let inner = self.0.upgrade();

@@ -25,6 +25,19 @@ pub(super) struct Pools {
     next_number: usize,
 }
 
+/// How a server of an upstream is, as far as one HTTP service knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// Name of the group; the server's own where the route names a server.
+    pub upstream: String,
+    /// Scheme, host and port.
+    pub server: String,
+    /// Whether it takes requests.
+    pub is_up: bool,
+    /// Why it does not.
+    pub reason: Option<String>,
+}
+
 /// One group.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -35,6 +48,8 @@ pub(super) struct Pool {
     /// In the sticky table.
     number: usize,
     balancer: Mutex<Balancer>,
+    /// Why each server left the rotation, by its place.
+    reasons: Mutex<Vec<Option<String>>>,
 }
 
 /// A request that needs a server.
@@ -191,7 +206,13 @@ impl Pools {
         let change = balancer.report(home.member, evidence, Instant::now());
         let Some(change) = change else { return };
         let server = upstream::name(balancer.url(home.member));
+        let place = balancer.members().position(|member| member == home.member);
         drop(balancer);
+        let mut reasons = pool.reasons();
+        if let Some(known) = place.and_then(|place| reasons.get_mut(place)) {
+            *known = (change == Change::Left).then(|| reason.to_owned());
+        }
+        drop(reasons);
         match change {
             Change::Left => {
                 warn!(group = %pool.name, upstream = server, reason, "upstream is down and leaves the rotation");
@@ -239,6 +260,23 @@ impl Pools {
         balancer.members().map(server).collect()
     }
 
+    /// How every server of `group` is.
+    pub(super) fn states(&self, group: usize) -> Vec<ServerState> {
+        let Some(pool) = self.groups.get(group) else { return Vec::new() };
+        let now = Instant::now();
+        let (balancer, reasons) = (pool.balancer(), pool.reasons());
+        let state = |(member, reason): (Member, &Option<String>)| {
+            let is_up = balancer.is_usable(member, now) && reason.is_none();
+            ServerState {
+                upstream: pool.name.to_string(),
+                server: balancer.url(member).to_string(),
+                is_up,
+                reason: reason.clone(),
+            }
+        };
+        balancer.members().zip(reasons.iter()).map(state).collect()
+    }
+
     pub(super) fn get(&self, group: usize) -> Option<&Pool> {
         self.groups.get(group).map(|pool| &**pool)
     }
@@ -257,7 +295,12 @@ impl Pool {
             config: group.clone(),
             number,
             balancer: Mutex::new(balancer),
+            reasons: Mutex::new(vec![None; group.servers.len()]),
         }
+    }
+
+    fn reasons(&self) -> MutexGuard<'_, Vec<Option<String>>> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn balancer(&self) -> MutexGuard<'_, Balancer> {

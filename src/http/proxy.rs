@@ -60,6 +60,7 @@ pub(super) async fn respond(
             (fault.into_response(), Some(text))
         }
     };
+    service.requests.count(trace.route.as_ref(), response.status());
     debug!(
         peer = %client.arrival.peer,
         %method,

@@ -14,7 +14,8 @@ use super::budgets::Budgets;
 use super::checks;
 use super::conversation::Conversation;
 use super::files::Files;
-use super::pools::{Belongs, Need, Pools};
+use super::pools::{Belongs, Need, Pools, ServerState};
+use super::requests::RequestCounters;
 use super::rest::{CountriesError, Registrar, Resource, Rest};
 use super::server::Phase;
 use super::upstream::Upstreams;
@@ -40,6 +41,7 @@ pub struct HttpService {
     pub(super) body_limit: usize,
     /// Largest WebSocket message a dialect reads, bytes.
     pub(super) message_limit: usize,
+    pub(super) requests: Arc<RequestCounters>,
     /// How much a source may ask for; `None`: as much as it likes.
     pub(super) budgets: Option<Arc<Budgets>>,
     rest: Option<Rest>,
@@ -190,6 +192,7 @@ impl HttpService {
             trusted_proxies: config.trusted_proxies.clone(),
             body_limit: limits.signalling_body,
             message_limit: limits.ws_message,
+            requests: before.map(|before| before.requests.clone()).unwrap_or_default(),
             budgets: before.and_then(|before| before.budgets.clone()),
             rest: None,
             planned_rooms: Vec::new(),
@@ -199,6 +202,22 @@ impl HttpService {
             servers,
             numbers,
         })
+    }
+
+    /// The same service, which counts its requests there.
+    pub fn counting(self, requests: &Arc<RequestCounters>) -> Self {
+        HttpService { requests: requests.clone(), ..self }
+    }
+
+    /// How every server is that routes of this service go to.
+    pub fn servers_now(&self) -> Vec<ServerState> {
+        let mut states: Vec<_> = self.used_groups().flat_map(|group| self.pools.states(group)).collect();
+        for route in &self.routes {
+            if let RouteUpstream::Server(server) = &route.upstream {
+                states.push(self.upstreams.state(server));
+            }
+        }
+        states
     }
 
     /// Whether upstream connections of this service serve `config` too. A CA file may have other contents now.

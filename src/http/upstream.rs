@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::error::Error as _;
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use super::answer::Fault;
 use super::body::{Body, Progress, Watched, whole};
 use super::dial::{Dial, Served};
+use super::pools::ServerState;
 use super::upstream_tls::{UpstreamTls, UpstreamTlsError};
 use crate::config::{Scheme, ServerUrl, UpstreamTuning};
 
@@ -32,8 +33,8 @@ pub(super) struct Upstreams {
     dial: Dial,
     dial_timeout: Duration,
     response_header_timeout: Duration,
-    /// Whether a server failed the last time, by host and port.
-    down: HashMap<(String, u16), AtomicBool>,
+    /// Why a server failed the last time, if it did, by host and port.
+    down: HashMap<(String, u16), Mutex<Option<String>>>,
 }
 
 /// A request without its target, ready to be sent, and once more if need be.
@@ -71,7 +72,7 @@ impl Upstreams {
             response_header_timeout: tuning.response_header_timeout,
             down: servers
                 .into_iter()
-                .map(|server| ((server.host.clone(), server.port), AtomicBool::new(false)))
+                .map(|server| ((server.host.clone(), server.port), Mutex::new(None)))
                 .collect(),
         })
     }
@@ -171,15 +172,26 @@ impl Upstreams {
         }
     }
 
+    /// How `server` is, by what the last request met there.
+    pub(super) fn state(&self, server: &ServerUrl) -> ServerState {
+        let down = self.down.get(&(server.host.clone(), server.port));
+        let reason = down.and_then(|down| down.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        ServerState { upstream: name(server), server: server.to_string(), is_up: reason.is_none(), reason }
+    }
+
     /// Logs when a server goes down and when it comes back, once each.
     pub(super) fn note(&self, server: &ServerUrl, failure: Option<&Failure>) {
         let Some(down) = self.down.get(&(server.host.clone(), server.port)) else { return };
+        let mut down = down.lock().unwrap_or_else(PoisonError::into_inner);
         match failure {
-            None if down.swap(false, Ordering::Relaxed) => {
+            None if down.take().is_some() => {
                 info!(upstream = name(server), "upstream answers again");
             }
-            Some(failure) if failure.is_upstreams() && !down.swap(true, Ordering::Relaxed) => {
-                warn!(upstream = name(server), reason = failure.reason(self), "upstream is down");
+            Some(failure) if failure.is_upstreams() => {
+                let reason = failure.reason(self);
+                if down.replace(reason.clone()).is_none() {
+                    warn!(upstream = name(server), reason, "upstream is down");
+                }
             }
             _ => {}
         }

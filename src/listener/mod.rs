@@ -7,6 +7,7 @@
 
 mod batch;
 mod listeners;
+mod metrics;
 mod socket;
 pub mod tcp;
 mod worker;

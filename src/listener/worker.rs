@@ -20,7 +20,10 @@ use super::worker_backends::BackendEnd;
 use super::worker_streams::Streams;
 use super::{Inbox, ToWorker};
 use crate::config::Media;
-use crate::forward::{self, Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via};
+use crate::forward::{
+    self, Destination, DropReason, Forwarder, Received, Transmit, Verdict, Via, Wire, WirePlace,
+};
+use crate::session::observe::Leg;
 use crate::session::registration::{EndReason, SessionEvent};
 
 /// The waker's token; sockets have the others.
@@ -239,11 +242,16 @@ impl Worker {
         }
         // A client's check may follow its registration closely: whoever sent it had the command sent before.
         self.read_commands(now)?;
+        let mut wire = Wire { messages: new.len() as u64, calls: 1, ..Wire::default() };
         for i in new.clone() {
             if let Some(datagram) = self.receiver.datagram(i) {
+                let (packets, bytes) = datagram.size();
+                wire.packets += packets;
+                wire.bytes += bytes;
                 self.decide_over(now, via, datagram);
             }
         }
+        self.forwarder.count_wire(place(via, false, false), wire);
         self.flush();
         Ok(new.len())
     }
@@ -318,7 +326,14 @@ impl Worker {
             };
             let sent = self.sender.send(socket.fd(), &self.receiver, queue, socket.offload);
             socket.offload &= !sent.offload_broken;
+            let wire = Wire {
+                packets: queue.len() as u64,
+                bytes: queue.iter().map(|out| out.len as u64).sum(),
+                messages: sent.messages as u64,
+                calls: 1,
+            };
             queue.clear();
+            self.forwarder.count_wire(place(via, true, false), wire);
             for _ in 0..sent.full {
                 self.forwarder.count_drop(DropReason::SendBufferFull);
             }
@@ -430,4 +445,13 @@ impl Worker {
             Via::Backend(index) => self.backends.get_mut(usize::from(index))?.as_mut()?.udp_mut(),
         }
     }
+}
+
+/// Where packets of this socket are counted.
+pub(super) fn place(via: Via, out: bool, tcp: bool) -> WirePlace {
+    let leg = match via {
+        Via::Listener(_) => Leg::Client,
+        Via::Backend(_) => Leg::Backend,
+    };
+    WirePlace { leg, out, tcp }
 }

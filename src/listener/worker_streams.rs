@@ -12,9 +12,9 @@ use tracing::trace;
 
 use super::batch::Outgoing;
 use super::tcp::{FromStream, Link, dial};
-use super::worker::Worker;
+use super::worker::{Worker, place};
 use super::worker_backends::BackendEnd;
-use crate::forward::{DropReason, SocketRequest, Verdict, Via};
+use crate::forward::{DropReason, SocketRequest, Verdict, Via, Wire};
 
 /// Packets from streams per turn, so that datagrams get theirs.
 const PER_TURN: usize = 256;
@@ -87,10 +87,16 @@ impl Worker {
             };
             let Some(link) = link else { continue };
             let dropped = link.send(self.receiver.packet((packet.offset, packet.len)));
+            self.count_frame(via, true, packet.len);
             for _ in 0..dropped {
                 self.forwarder.count_drop(reason);
             }
         }
+    }
+
+    fn count_frame(&mut self, via: Via, out: bool, len: usize) {
+        let frame = Wire { packets: 1, bytes: len as u64, ..Wire::default() };
+        self.forwarder.count_wire(place(via, out, true), frame);
     }
 
     fn take_packet(&mut self, now: Instant, link: &Arc<Link>, bytes: &[u8]) {
@@ -98,6 +104,7 @@ impl Worker {
         if let Via::Listener(listener) = received.via {
             self.streams.clients.insert((listener, received.from), link.clone());
         }
+        self.count_frame(received.via, false, bytes.len());
         let segment = self.receiver.load(bytes);
         let (packet, reply) = self.receiver.packet_and_reply(segment, 0);
         match self.forwarder.handle(now, received, packet, reply) {

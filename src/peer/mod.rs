@@ -3,6 +3,8 @@
 //!
 //! It never opens a socket and never reads the clock: datagrams and times come in, datagrams and events go out.
 
+pub mod offer;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;

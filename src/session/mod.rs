@@ -6,6 +6,7 @@
 
 pub mod backend_leg;
 pub mod client_leg;
+pub mod diagnosis;
 pub mod meter;
 pub mod observe;
 pub mod registration;

@@ -219,11 +219,30 @@ pub enum EndReason {
     TooManySessions,
     /// Its pair of ufrags belongs to another session that has a client.
     PairInUse,
+    /// An operator ended it through the admin service.
+    Operator,
     /// The edge stops.
     Shutdown,
 }
 
 impl EndReason {
+    /// All reasons, in the order of their index.
+    pub const ALL: &'static [EndReason] = &[
+        EndReason::Hangup,
+        EndReason::Detached,
+        EndReason::Destroyed,
+        EndReason::SignallingClosed,
+        EndReason::ClientSilent,
+        EndReason::ClientClosed,
+        EndReason::BackendSilent,
+        EndReason::NeverConnected,
+        EndReason::Replaced,
+        EndReason::TooManySessions,
+        EndReason::PairInUse,
+        EndReason::Operator,
+        EndReason::Shutdown,
+    ];
+
     /// Stable snake-case name, for logs and metric labels.
     pub fn label(self) -> &'static str {
         match self {
@@ -238,6 +257,7 @@ impl EndReason {
             EndReason::Replaced => "replaced",
             EndReason::TooManySessions => "too_many_sessions",
             EndReason::PairInUse => "pair_in_use",
+            EndReason::Operator => "operator",
             EndReason::Shutdown => "shutdown",
         }
     }

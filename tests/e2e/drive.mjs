@@ -48,7 +48,7 @@ async function runGroup(group) {
   const shared = { ...group, run, janus, edge, browsers, pageUrl: pages.url, consoleLog: file('browser.log'), capture: pcap };
   try {
     if (group.six) setClientSix(run, true);
-    await janus.start(group.nat);
+    await janus.start(group.nat, group.general);
     await edge.start();
     for (const spec of group.cases) await runCase(shared, spec);
   } catch (error) {
@@ -64,9 +64,9 @@ function theEdge(group, file) {
   if (straight) return new Straight();
   if (group.demo) return new Demo(run, { binary, log: file('demo.log') });
   if (group.rooms) return new RoomsEdge(run, { binary, dir: join(scratch, 'www'), routes: file('routes.yml'), log: file('edge.log') });
-  const { rewrite, shared, whip, route, six } = group;
+  const { rewrite, shared, whip, route, six, candidate } = group;
   const media = group.pair && pairGroup;
-  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, route, media, six, pages: pages.edgeUrl });
+  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, route, media, six, candidate, pages: pages.edgeUrl });
 }
 
 // A WHIP endpoint stands in Janus' place.

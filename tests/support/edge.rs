@@ -106,6 +106,11 @@ impl Edge {
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
     }
 
+    /// Tells it to end, and does not wait.
+    pub fn terminate(&self) {
+        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+    }
+
     /// Tells it to end, waits until it has, and returns all that it said.
     pub fn end(self) -> String {
         self.end_with_status().1

@@ -56,6 +56,9 @@ pub(super) struct Load {
     /// Packets that a sender sends at once
     #[arg(long, default_value_t = 1)]
     burst: usize,
+    /// Time between the moments of sending: as network cards do, it hands over together what is due
+    #[arg(long, default_value_t = 100, value_name = "MICROSECONDS")]
+    tick: u64,
     /// up: clients send; down: backends send
     #[arg(long, value_enum, default_value_t = Direction::Both)]
     direction: Direction,
@@ -120,6 +123,8 @@ Many sessions from one address need `limits: {registrations_per_client: 100000}`
 
 /// How long sessions may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the generator sleeps at most where the program under test needs its core.
+const NAP: Duration = Duration::from_millis(1);
 
 impl Load {
     /// Runs it and prints what came of it.
@@ -220,17 +225,16 @@ impl Load {
     }
 
     fn plan(&self) -> Plan {
-        let alone =
-            std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1) && self.core.is_none();
         Plan {
             rate: self.rate,
             size: self.size,
             burst: self.burst,
             up: self.direction != Direction::Down,
             down: self.direction != Direction::Up,
+            tick: Duration::from_micros(self.tick),
             warm: Duration::from_secs_f64(self.warm),
             measured: Duration::from_secs_f64(self.seconds),
-            nap: if alone { Duration::from_millis(1) } else { Duration::ZERO },
+            nap: if process::must_share_core(self.pid) { NAP } else { Duration::ZERO },
         }
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) burst: usize,
     pub(super) up: bool,
     pub(super) down: bool,
+    /// Packets leave at moments this far apart, all that are due by then: as a network card hands them over, not evenly.
+    pub(super) tick: Duration,
     /// Not measured: caches and congestion settle.
     pub(super) warm: Duration,
     pub(super) measured: Duration,
@@ -152,12 +154,15 @@ impl<'a> Traffic<'a> {
         Ok(())
     }
 
+    /// Sends what was due at the last moment of sending.
     fn send_what_is_due(&mut self, now: Duration) {
         if self.due + DEBT < now {
             self.due = now;
         }
+        let tick = self.plan.tick.as_nanos().max(1);
+        let moment = now.as_nanos() / tick * tick;
         for _ in 0..SENDS_PER_TURN {
-            if self.due > now {
+            if self.due.as_nanos() > moment {
                 return;
             }
             self.due += self.period;

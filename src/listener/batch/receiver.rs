@@ -21,6 +21,11 @@ pub(in crate::listener) struct Datagram {
 }
 
 impl Datagram {
+    /// How many packets, and how many bytes in all.
+    pub(in crate::listener) fn size(self) -> (u64, u64) {
+        (self.len.div_ceil(self.segment.max(1)).max(1) as u64, self.len as u64)
+    }
+
     /// The single datagrams in it, as (offset, length).
     pub(in crate::listener) fn segments(self) -> impl Iterator<Item = (usize, usize)> {
         let end = self.offset + self.len;

@@ -17,6 +17,8 @@ const FITS_EVERY_PATH: usize = 1232;
 /// What came of a flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::listener) struct Sent {
+    /// Messages that the kernel was given: runs that leave as one, and single datagrams.
+    pub(in crate::listener) messages: usize,
     /// Datagrams lost because the send buffer was full.
     pub(in crate::listener) full: usize,
     /// Datagrams that the kernel refused.
@@ -62,6 +64,7 @@ impl Sender {
         self.runs.group(queue, offload && queue.len() > 1);
         self.lay_out(from, queue);
         let messages = self.runs.runs.len();
+        sent.messages += messages;
         let mut done = 0;
         while done < messages {
             let code = match self.transmit(fd, done..messages) {

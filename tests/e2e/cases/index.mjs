@@ -7,6 +7,7 @@ import { endings } from './endings.mjs';
 import { janusOffers } from './janus_offers.mjs';
 import { long } from './long.mjs';
 import { outages } from './outage.mjs';
+import { probes, probesOfCandidate, probesOfSecret, probesOfTcp, probesOfTrickle, probesOfWhip } from './probe.mjs';
 import { roamings } from './roaming.mjs';
 import { rooms } from './rooms.mjs';
 import { tcp } from './tcp.mjs';
@@ -51,10 +52,15 @@ export const groups = [
   { name: 'long', nat: {}, cases: long() },
   { name: 'IPv6 client', nat: {}, six: true, cases: echoTests().map((spec) => ({ ...spec, edgeOnly: true })) },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
-  { name: 'WHIP', nat: {}, whip: true, cases: whip() },
   { name: 'rooms', rooms: true, cases: rooms() },
+  { name: 'WHIP', nat: {}, whip: true, cases: [...whip(), ...probesOfWhip()] },
   { name: 'demo', demo: true, cases: demos() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'two Janus', nat: {}, pair: true, cases: twoJanus() },
+  { name: 'probe', nat: {}, cases: probes() },
+  { name: 'probe, one TCP port', nat: {}, shared: true, cases: probesOfTcp() },
+  { name: 'probe, wrong address', nat: {}, candidate: '10.50.0.99', cases: probesOfCandidate() },
+  { name: 'probe, secret', nat: {}, general: { api_secret: '"s3 cr&t"' }, cases: probesOfSecret() },
+  { name: 'probe, full_trickle and ice_tcp', nat: { ...fullTrickle, ice_tcp: true }, cases: probesOfTrickle() },
   { name: 'no rewriting', nat: {}, rewrite: false, cases: controls() },
 ];

@@ -39,6 +39,11 @@ export function read(run, before = {}) {
   return counts;
 }
 
+// A rule for what arrives at `side`, in front of all others.
+export function rule(run, side, action, rule) {
+  execIn(run, side, ['iptables', '-w', action === 'add' ? '-I' : '-D', 'INPUT', ...rule]);
+}
+
 // Janus vanishes without a word: what is sent to it is dropped, so connecting to it times out.
 export function setJanusUnreachable(run, on) {
   execIn(run, 'janus', ['iptables', '-w', on ? '-I' : '-D', 'INPUT', '!', '-i', 'lo', '-j', 'DROP']);

@@ -22,13 +22,15 @@ export class Edge {
   // `route`: further keys of the route, such as icedirect.
   // `media`: the upstream group, where it is not the one Janus.
   // `shared`: one TCP port for everything and no UDP port; `pages` is where the pages are, as the edge reaches them.
-  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {}, media, six = false }) {
+  // `candidate`: the address that is published, where it is not the edge's own.
+  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {}, media, six = false, candidate }) {
     Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, pages, route });
     this.media = media ?? { servers: [restOf(addr.janus), wsOf(addr.janus)] };
     this.backendTransport = route.icetcp ? 'tcp' : 'udp';
     this.port = shared ? SHARED_PORT : HTTP_PORT;
     this.ice = shared ? { protocol: 'tcp', port: SHARED_PORT } : { protocol: 'udp', port: ICE_PORT };
     this.six = six;
+    this.candidate = candidate;
     this.remoteIp = six ? addr.edgeFrontSix : addr.edgeFront;
     this.clientIp = six ? addr.clientSix : addr.client;
     const host = `${bracketed(this.remoteIp)}:${this.port}`;
@@ -69,8 +71,12 @@ export class Edge {
 
   #config() {
     if (this.whip) return whipConfig();
-    if (this.shared) return sharedConfig(this.pages, certificate(this.routes), mediaGroup(this.media));
-    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media), this.six);
+    if (this.shared) {
+      const made = certificate(this.routes);
+      this.certificate = made.cert;
+      return sharedConfig(this.pages, made, mediaGroup(this.media));
+    }
+    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media), this.six, this.candidate);
   }
 
   #listens() {
@@ -110,8 +116,9 @@ function mediaGroup({ servers, ...further }) {
 
 export const bracketed = (ip) => (ip.includes(':') ? `[${ip}]` : ip);
 
-function config(tag, route, media, six) {
-  const [http, ice, told] = six ? ['[::]', '[::]', addr.edgeFrontSix] : [addr.edgeFront, '', addr.edgeFront];
+function config(tag, route, media, six, candidate) {
+  const [http, ice, own] = six ? ['[::]', '[::]', addr.edgeFrontSix] : [addr.edgeFront, '', addr.edgeFront];
+  const told = candidate ?? own;
   const further = Object.entries(route).map(([key, value]) => `          ${key}: ${value}\n`).join('');
   return `drain_timeout: 1s
 services:

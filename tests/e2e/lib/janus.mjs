@@ -20,9 +20,10 @@ export class Janus {
     Object.assign(this, { run, dir, log, side, address: addr[side] });
   }
 
-  async start(nat = {}) {
+  // `general`: further keys of that section.
+  async start(nat = {}, general = {}) {
     mkdirSync(this.dir, { recursive: true });
-    writeConfig(this.dir, this.address, nat);
+    writeConfig(this.dir, this.address, nat, general);
     this.program = new Program(this.run, this.side, ['janus', '-F', this.dir, '-C', join(this.dir, 'janus.jcfg')], { log: this.log });
     await until('Janus answers', () => this.#answers(), { timeout: 15000 });
   }
@@ -69,7 +70,7 @@ export class Janus {
   }
 }
 
-function writeConfig(dir, address, nat) {
+function writeConfig(dir, address, nat, general) {
   const lib = janusLibrary();
   const write = (name, text) => writeFileSync(join(dir, name), text);
   write('janus.jcfg', `
@@ -84,6 +85,7 @@ general: {
   debug_colors = false
   admin_secret = "${SECRET}"
   session_timeout = 60
+  ${Object.entries(general).map(([key, value]) => `${key} = ${value}`).join('\n')}
 }
 media: { rtp_port_range = "20000-20999" }
 nat: { ${Object.entries(nat).map(([key, value]) => `${key} = ${value}`).join('\n')} }
