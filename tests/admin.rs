@@ -416,8 +416,8 @@ async fn rooms_are_seen_spoken_into_and_somebody_is_removed() {
     let url = format!("ws://{}/websocket/a%20room", world.edge.http);
     let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
     let login = r#"{"event":"authenticate","data":{"username":"ann","password":"pw"}}"#;
-    within(socket.send(Message::text(login))).await.unwrap();
-    within(socket.next()).await.unwrap().unwrap();
+    within(5, "room", socket.send(Message::text(login))).await.unwrap();
+    within(5, "room", socket.next()).await.unwrap().unwrap();
     let listed = world.json("/api/rooms");
     assert_eq!(listed["total"], 1);
     let row = serde_json::json!({"room": "a room", "protocol": "webrtc-server", "service": "http0", "route": "rooms", "peers": 1});
@@ -438,11 +438,14 @@ async fn rooms_are_seen_spoken_into_and_somebody_is_removed() {
     let delivered = post("/api/rooms/a%20room/publish", r#"{"event":"news","data":{"n":9007199254740993}}"#);
     assert_eq!(delivered, (200, r#"{"delivered":1}"#.to_owned()));
     assert_eq!(
-        within(socket.next()).await.unwrap().unwrap().to_text().unwrap(),
+        within(5, "room", socket.next()).await.unwrap().unwrap().to_text().unwrap(),
         r#"{"event":"news","data":{"n":9007199254740993}}"#
     );
     assert_eq!(post("/api/send", &format!(r#"{{"event":"hi","peer_id":"{id}"}}"#)).0, 204);
-    assert_eq!(within(socket.next()).await.unwrap().unwrap().to_text().unwrap(), r#"{"event":"hi"}"#);
+    assert_eq!(
+        within(5, "room", socket.next()).await.unwrap().unwrap().to_text().unwrap(),
+        r#"{"event":"hi"}"#
+    );
     for (path, body, status) in [
         ("/api/send", r#"{"event":"hi","peer_id":"nobody"}"#, 404),
         ("/api/send", r#"{"event":"hi"}"#, 400),
@@ -457,7 +460,7 @@ async fn rooms_are_seen_spoken_into_and_somebody_is_removed() {
         id.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D")
     );
     assert_eq!(world.ask("DELETE", &path).0, 204);
-    let Message::Close(Some(frame)) = within(socket.next()).await.unwrap().unwrap() else {
+    let Message::Close(Some(frame)) = within(5, "room", socket.next()).await.unwrap().unwrap() else {
         panic!("no close")
     };
     assert_eq!(u16::from(frame.code), 1008);

@@ -17,8 +17,11 @@ use rooms_support::*;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+/// What was told: the JSON, its signature, its bytes.
+type Told = (Value, Option<String>, Vec<u8>);
+
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(Value, Option<String>, Vec<u8>)>>>);
+struct Seen(Arc<Mutex<Vec<Told>>>);
 
 impl Seen {
     fn events(&self) -> Vec<String> {

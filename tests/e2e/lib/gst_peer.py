@@ -46,8 +46,12 @@ class Peer:
         self.webrtc.emit('create-offer', None, Gst.Promise.new_with_change_func(self.offered, None, None))
 
     def offered(self, promise, _first, _second):
-        offer = promise.get_reply().get_value('offer')
-        self.webrtc.emit('set-local-description', offer, Gst.Promise.new())
+        # The offer is a part of the reply, and gone with it.
+        reply = promise.get_reply()
+        offer = reply.get_value('offer')
+        done = Gst.Promise.new()
+        self.webrtc.emit('set-local-description', offer, done)
+        done.interrupt()
         self.send({'sdp': {'type': 'offer', 'sdp': offer.sdp.as_text()}})
 
     def candidate(self, _, line, candidate):
