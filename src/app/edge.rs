@@ -28,7 +28,6 @@ use crate::http::{Budgets, Phase, Registrar};
 use crate::listener::tcp::{Connections, StreamCounters, Tls};
 use crate::listener::{Bound, ListenerIndex, PacketSide};
 use crate::session::registration::{SessionEvent, SessionSink};
-use crate::signalling::Rooms;
 
 /// How often certificates are looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -49,7 +48,6 @@ pub(super) struct World {
     pub(super) registrar: Arc<Registrar>,
     pub(super) sites: Arc<Sites>,
     pub(super) desk: Desk,
-    pub(super) rooms: Rooms,
 }
 
 /// The edge as it runs.
@@ -131,7 +129,6 @@ impl Edge {
             counters: Arc::default(),
             sites,
             desk,
-            rooms: Rooms::default(),
             packets,
             sink,
             phase,
