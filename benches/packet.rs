@@ -4,13 +4,14 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use xrtc::classify::classify;
+use xrtc::classify::{Kind, classify};
+use xrtc::session::observe::{Observed, Tick};
 use xrtc::stun::{self, BindingRequest, IceRole, Key, Message};
 
 const ID: stun::TransactionId = *b"transaction!";
 const PASSWORD: &str = "asd88fgpdd777uzjYhagZg12";
 
-criterion_group!(packet, kinds, stun_messages);
+criterion_group!(packet, kinds, stun_messages, observing);
 criterion_main!(packet);
 
 fn kinds(c: &mut Criterion) {
@@ -46,6 +47,28 @@ fn stun_messages(c: &mut Criterion) {
     group.bench_function("build success", |b| {
         b.iter(|| stun::binding_success(&mut reply, black_box(ID), black_box(client), &key));
     });
+    group.finish();
+}
+
+/// What a session remembers of a media packet: one stream, and four in turn as with audio and video of both kinds.
+fn observing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("observe");
+    group.throughput(Throughput::Elements(1));
+    for streams in [1_u32, 4] {
+        let mut observed = Observed::new(Tick::default());
+        let (mut rtp, mut number) = ([0_u8; 1200], 0_u32);
+        (rtp[0], rtp[1]) = (0x80, 96);
+        group.bench_function(format!("rtp, {streams} streams"), |b| {
+            b.iter(|| {
+                number = number.wrapping_add(1);
+                rtp[2..4].copy_from_slice(&((number / streams) as u16).to_be_bytes());
+                rtp[4..8].copy_from_slice(&(number / streams).wrapping_mul(90).to_be_bytes());
+                rtp[11] = (number % streams) as u8;
+                let tick = Tick { micros: number.wrapping_mul(1_000 / streams), millis: number / streams };
+                observed.up(tick, Kind::Media, black_box(&rtp))
+            })
+        });
+    }
     group.finish();
 }
 

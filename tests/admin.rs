@@ -1,6 +1,10 @@
 //! The admin service of the built program, with real peers: what it tells is what happened, and whoever may not ask gets nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and shows what the edge said"
+)]
 
 mod support;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use xrtc::budget::Rate;
 use xrtc::config::report::Report;
 use xrtc::config::{
-    Balance, CandidateHost, Config, ConfigError, DialectKind, Finding, Loaded, PathRule, RoomRules,
+    Balance, CandidateHost, Config, ConfigError, DialectKind, Finding, LiveMode, Loaded, PathRule, RoomRules,
     RouteUpstream, ServiceKind, Severity, Surroundings, TlsFiles,
 };
 
@@ -85,7 +85,9 @@ fn its_first_spelling_loads_with_a_warning_for_each_old_key() {
 #[test]
 fn the_registration_service_s_sample_loads_unchanged_and_all_of_it_is_served() {
     let loaded = load(&vector("generation_b.yml"));
-    assert_eq!(said(&loaded.warnings, Severity::Notice), [""; 0]);
+    let listeners = xrtc::config::report::Report::new(&loaded.config, &[]).listeners;
+    let idle: Vec<_> = listeners.iter().filter(|listener| listener.does.starts_with("nothing")).collect();
+    assert!(!listeners.is_empty() && idle.is_empty(), "{idle:?}");
 }
 
 #[test]
@@ -136,9 +138,23 @@ fn every_key_is_read() {
     assert_eq!((http.geoip_db.as_deref(), http.trusted_proxies.len()), (Some(Path::new("c.mmdb")), 2));
     assert_eq!(http.routes[0].hosts, ["janus.example.org"]);
     assert_eq!(http.routes[0].ws_protocols, ["janus-protocol"]);
-    assert_eq!(http.routes.len(), 7, "the live route is left out");
+    assert_eq!(http.routes.len(), 8);
     check_rooms(&http.routes[4..]);
-    assert!(matches!(services[3].kind, ServiceKind::Turn));
+    let ServiceKind::Turn(turn) = &services[3].kind else { panic!("{:?}", services[3].kind) };
+    assert_eq!(
+        (turn.realm.as_str(), turn.external_ips.len(), turn.relay_ports.clone()),
+        ("example.org", 2, 49152..=65535)
+    );
+    assert_eq!(turn.external_ips[1].private, Some([10, 0, 0, 5].into()));
+    assert_eq!((turn.allocations, turn.allocations_per_user, turn.allocations_per_client), (5, 4, 3));
+    assert_eq!((turn.bandwidth, turn.max_lifetime.as_secs(), turn.stranger_answers), (64 << 10, 600, 7));
+    assert_eq!((turn.auth.users.len(), turn.auth.secrets.len(), turn.tls_listen.is_some()), (1, 1, true));
+    assert!(services[1].carries_turn);
+    let credentials = http.turn_credentials.as_ref().expect("gives credentials");
+    assert_eq!(
+        (credentials.path.as_str(), credentials.ttl.as_secs(), credentials.uris.len()),
+        ("/turn", 60, 1)
+    );
     assert!(matches!(services[4].kind, ServiceKind::Admin(_)));
 }
 
@@ -159,7 +175,17 @@ fn check_rooms(routes: &[xrtc::config::Route]) {
     let RoomRules::Blueprints(rules) = &signalling(1).rules else { panic!() };
     assert_eq!(rules.turn.as_ref().map(|turn| turn.lifetime), Some(Duration::from_secs(90)));
     assert_eq!(routes[1].paths.iter().map(|path| &*path.prefix).collect::<Vec<_>>(), ["/", "/signaling"]);
-    let RoomRules::Gst(rules) = &signalling(2).rules else { panic!() };
+    let RoomRules::Live(rules) = &signalling(2).rules else { panic!() };
+    assert_eq!((rules.mode, rules.rooms["salon"]), (LiveMode::P2p, LiveMode::Routed));
+    assert_eq!(
+        (rules.grace, rules.video.width, rules.janus.string_ids),
+        (Duration::from_secs(20), 800, true)
+    );
+    let events = &rules.events;
+    let broker = events.amqp.as_ref().map(|broker| (&*broker.exchange, &*broker.exchange_type));
+    assert_eq!((broker, events.cpu, events.webhook.is_some()), (Some(("x", "direct")), true, true));
+    assert_eq!((signalling(2).limits.peers, signalling(2).limits.queue), (8, 8192));
+    let RoomRules::Gst(rules) = &signalling(3).rules else { panic!() };
     assert_eq!((rules.keepalive, rules.health.as_deref()), (Duration::from_secs(20), Some("/up")));
 }
 
@@ -207,8 +233,24 @@ fn what_is_wrong_with_rooms_is_said_with_its_place() {
             "r.upstream: has no effect beside signalling",
         ),
         (
-            "{signalling: {protocol: live, jwt_secret: x}}",
-            "protocol live is not served yet; this route is left out",
+            "{signalling: {protocol: live}}",
+            "signalling.jwt_secret: expected jwt_secret, auth.users or auth.webhook, found none; nobody could join",
+        ),
+        (
+            "{signalling: {protocol: live, jwt_secret: x, mode: routed}}",
+            "signalling.upstream: expected an upstream, the Janus of routed rooms, found none",
+        ),
+        (
+            "{signalling: {protocol: live, jwt_secret: x, rooms: {r: mixed}}}",
+            "signalling.rooms.r: expected p2p or routed, found \"mixed\"",
+        ),
+        (
+            "{signalling: {protocol: live, jwt_secret: x, events: {amqp: 'http://x'}}}",
+            "signalling.events.amqp: expected an amqp:// or amqps:// URL",
+        ),
+        (
+            "{signalling: {protocol: live, jwt_secret: x, auth: {secrets: [s]}}}",
+            "signalling.auth.secrets: has no effect with protocol: live",
         ),
     ] {
         let said = rooms(signalling);
@@ -226,6 +268,7 @@ fn keys_of(text: &str) -> BTreeSet<String> {
                 Some("services") => "<service>",
                 Some("routes") => "<route>",
                 Some("users") => "<user>",
+                Some("rooms") => "<room>",
                 _ => key,
             };
             let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
@@ -496,7 +539,7 @@ fn doubtful_files_are_warned() {
             "4:69 services.a.http.routes.r.upstream: no upstream service is named janus_pol, so this is a host \
              (did you mean `http://janus_pool`?)",
             "4:96 services.a.http.routes.r.offer: has no effect without dialect: json",
-            "5:3 services.t: does nothing without net.enable_ice: true or enable_http: true",
+            "5:3 services.t: does nothing without net.enable_ice: true, net.enable_turn: true or enable_http: true",
             "5:52 services.t.net.candidate_ips: has no effect without enable_ice: true",
             "6:31 services.u.net.addr: port 6000: browsers send no ICE there: the port is on their list of blocked ports \
              (\"bad ports\" of the Fetch standard) (take another one, such as 3478 or 6001)",

@@ -2,6 +2,7 @@
 //! both directions. Nothing else may run in this program, so it has one test.
 
 #![allow(unsafe_code, reason = "counting allocations needs an allocator")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

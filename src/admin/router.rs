@@ -124,7 +124,7 @@ async fn session(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Res
 async fn end(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = session_id(&id)?;
     admin.0.directory.running(id).ok_or_else(unknown)?;
-    info!(session = %id, "ended by an operator");
+    info!(session = %id, "an operator lets it go");
     admin.0.packets.end(id);
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -9,6 +9,7 @@ mod reload;
 mod shutdown;
 mod sites;
 mod systemd;
+mod turn;
 mod watch;
 
 use std::net::SocketAddr;
@@ -77,6 +78,14 @@ pub enum StartError {
         service: Arc<str>,
         /// Why.
         source: CountriesError,
+    },
+    /// A TURN service.
+    #[error("services.{service}.{reason}")]
+    Turn {
+        /// Name of the service.
+        service: Arc<str>,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The operating system gives no threads or signals.
     #[error("cannot start: {0}")]

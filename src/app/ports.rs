@@ -98,7 +98,7 @@ fn is_tcp(service: &Service) -> bool {
             | ServiceKind::Tcp { http: Some(_), .. }
             | ServiceKind::Tcp { ice: Some(_), .. }
             | ServiceKind::Admin(_)
-    )
+    ) || service.carries_turn
 }
 
 async fn bind(service: &Service) -> Result<(Option<TcpListener>, SocketAddr), StartError> {
@@ -194,6 +194,7 @@ impl Edge {
                 .map(|site| Arc::new(Website { site, phase: self.world.phase.subscribe() }) as Arc<dyn Web>)
                 .or(admin),
             door: door.clone().filter(|_| carries_ice),
+            turn: super::turn::door(super::parts::first_turn(&self.parts)).filter(|_| service.carries_turn),
             tls: tls.clone(),
             proxies: service.proxies.clone(),
             trusted: service.http().map_or(Vec::new(), |http| http.trusted_proxies.clone()),

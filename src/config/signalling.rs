@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::auth::{Auth, Secret, auth};
 use super::durations::{A_DURATION, A_SIZE, size, timeout};
-use super::routes::{Inherited, upstream};
+use super::live::{LiveRules, live};
+use super::routes::Inherited;
 use super::section::{Findings, Section, join};
 use super::urls::server_url;
 use super::{PathRule, ServerUrl, addr};
@@ -25,13 +26,13 @@ pub struct Signalling {
 pub struct RoomLimits {
     /// `max_message`: largest message after reassembly, bytes, default 64 KiB.
     pub message: usize,
-    /// `max_peers`: in one room, default 0.
+    /// `max_peers`: in one room, default 0; 8 for `live`.
     pub peers: usize,
     /// `max_rooms`, default 0.
     pub rooms: usize,
     /// `max_connects`: connections per second of one client address, default none.
     pub connects: Option<NonZeroU32>,
-    /// `max_queue`: messages that wait for one client, default 1024.
+    /// `max_queue`: messages that wait for one client, default 1024; 8192 for `live`.
     pub queue: usize,
 }
 
@@ -46,6 +47,8 @@ pub enum RoomRules {
     Gst(GstRules),
     /// `webrtcsink`
     Webrtcsink(GstRules),
+    /// `live`
+    Live(Box<LiveRules>),
 }
 
 /// `protocol: webrtc-server`.
@@ -111,6 +114,7 @@ impl RoomRules {
             RoomRules::Blueprints(_) => "blueprints",
             RoomRules::Gst(_) => "gst",
             RoomRules::Webrtcsink(_) => "webrtcsink",
+            RoomRules::Live(_) => "live",
         }
     }
 }
@@ -119,6 +123,8 @@ const PROTOCOLS: [&str; 5] = ["webrtc-server", "blueprints", "live", "gst", "web
 /// Room for the fragments of a few messages and no more: 64 KiB times a thousand slow clients.
 const MESSAGE: usize = 64 << 10;
 const QUEUE: usize = 1024;
+/// Peers and queue that clients of `live` know from the original.
+const LIVE_LIMITS: (usize, usize) = (8, 8192);
 /// More than this fits no queue either.
 const LARGEST_MESSAGE: usize = 16 << 20;
 
@@ -137,6 +143,10 @@ const OF_PROTOCOLS: &[(&str, &[&str])] = &[
     ("mode", &["live"]),
     ("upstream", &["live"]),
     ("events", &["live"]),
+    ("video", &["live"]),
+    ("reconnect_timeout", &["live"]),
+    ("janus", &["live"]),
+    ("rooms", &["live"]),
 ];
 
 /// Reads `signalling:`; `None` where it cannot be served, which was reported.
@@ -149,16 +159,13 @@ pub(super) fn signalling(
     let protocol =
         section.require(findings, "protocol", "webrtc-server, blueprints, live, gst or webrtcsink", named)?;
     warn_of_other_protocols(section, protocol, findings);
-    let limits = limits(section, findings);
+    let limits = limits(section, protocol, findings);
     let rules = match protocol {
         "webrtc-server" => RoomRules::WebrtcServer(webrtc_server(section, findings)),
         "blueprints" => RoomRules::Blueprints(blueprints(section, findings)),
         "gst" => RoomRules::Gst(gst(section, findings)),
         "webrtcsink" => RoomRules::Webrtcsink(gst(section, findings)),
-        _ => {
-            live(section, inherited, findings);
-            return None;
-        }
+        _ => RoomRules::Live(Box::new(live(section, inherited, findings))),
     };
     Some(Signalling { limits, rules })
 }
@@ -169,6 +176,7 @@ pub(super) fn usual_paths(signalling: &Signalling) -> Vec<PathRule> {
         RoomRules::WebrtcServer(_) => &["/websocket"],
         RoomRules::Blueprints(_) => &["/", "/signaling"],
         RoomRules::Gst(_) | RoomRules::Webrtcsink(_) => &["/"],
+        RoomRules::Live(_) => &["/api"],
     };
     paths.iter().map(|path| PathRule { prefix: (*path).to_owned(), replacement: None }).collect()
 }
@@ -182,11 +190,13 @@ fn warn_of_other_protocols(section: &Section<'_>, protocol: &str, findings: &mut
     }
 }
 
-fn limits(section: &Section<'_>, findings: &mut Findings) -> RoomLimits {
+fn limits(section: &Section<'_>, protocol: &str, findings: &mut Findings) -> RoomLimits {
+    let (usual_peers, usual_queue) = if protocol == "live" { LIVE_LIMITS } else { (0, QUEUE) };
     const A_COUNT: &str = "a whole number, 0 for no limit";
     let a_message = |text: &str| size(text).filter(|size| *size <= LARGEST_MESSAGE);
-    let mut count = |key| section.read(findings, key, A_COUNT, addr::number).unwrap_or(0);
-    let (peers, rooms, connects) = (count("max_peers"), count("max_rooms"), count("max_connects"));
+    let mut count = |key, usual| section.read(findings, key, A_COUNT, addr::number).unwrap_or(usual);
+    let (peers, rooms) = (count("max_peers", usual_peers), count("max_rooms", 0));
+    let connects = count("max_connects", 0);
     let at_least_one = |text: &str| addr::number(text).filter(|count| *count > 0);
     RoomLimits {
         message: section.read(findings, "max_message", A_SIZE, a_message).unwrap_or(MESSAGE),
@@ -195,7 +205,7 @@ fn limits(section: &Section<'_>, findings: &mut Findings) -> RoomLimits {
         connects: NonZeroU32::new(u32::try_from(connects).unwrap_or(u32::MAX)),
         queue: section
             .read(findings, "max_queue", "a whole number, 1 or more", at_least_one)
-            .unwrap_or(QUEUE),
+            .unwrap_or(usual_queue),
     }
 }
 
@@ -219,7 +229,7 @@ fn webrtc_server(section: &Section<'_>, findings: &mut Findings) -> WebrtcServer
     }
 }
 
-fn webhook(section: &Section<'_>, findings: &mut Findings) -> Option<RoomWebhook> {
+pub(super) fn webhook(section: &Section<'_>, findings: &mut Findings) -> Option<RoomWebhook> {
     let webhook = section.section(findings, "webhook")?;
     let url = |text: &str| server_url(text).map(|parsed| parsed.url).filter(|url| !url.scheme.is_websocket());
     let secret = secret(&webhook, findings, "secret");
@@ -259,26 +269,11 @@ fn gst(section: &Section<'_>, findings: &mut Findings) -> GstRules {
     }
 }
 
-/// Read and checked; served from a later version on.
-fn live(section: &Section<'_>, inherited: &Inherited<'_>, findings: &mut Findings) {
-    section.text(findings, "jwt_secret", "a secret");
-    section.read(findings, "mode", "p2p or routed", |text| ["p2p", "routed"].contains(&text).then_some(()));
-    if section.item("upstream").is_some() {
-        upstream(section, "upstream", inherited, findings);
-    }
-    auth(section, findings);
-    if let Some(events) = section.section(findings, "events") {
-        events.read(findings, "amqp", "an amqp:// or amqps:// URL", |text| {
-            (text.starts_with("amqp://") || text.starts_with("amqps://")).then_some(())
-        });
-    }
-}
-
-fn time(section: &Section<'_>, findings: &mut Findings, key: &str, usual: Duration) -> Duration {
+pub(super) fn time(section: &Section<'_>, findings: &mut Findings, key: &str, usual: Duration) -> Duration {
     section.read(findings, key, A_DURATION, timeout).unwrap_or(usual)
 }
 
-fn secret(section: &Section<'_>, findings: &mut Findings, key: &str) -> Option<Secret> {
+pub(super) fn secret(section: &Section<'_>, findings: &mut Findings, key: &str) -> Option<Secret> {
     section.read(findings, key, "a secret", not_empty)
 }
 

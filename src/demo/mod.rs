@@ -86,7 +86,7 @@ pub fn run(options: &Options) -> Result<(), DemoError> {
     let mut config = plan.config(backend.api, Some(&certificate))?;
     config.limits.http_connections = MAX_CONNECTIONS;
     // Nobody waits for the end of an echo.
-    config.drain_timeout = Duration::ZERO;
+    config.drain_timeout = Duration::from_millis(1);
     let candidates = resolve::candidates(&config, &System).map_err(DemoError::Host)?;
     let welcome = plan.welcome();
     let started = move || drop(io::stdout().write_all(welcome.as_bytes()));
@@ -100,6 +100,8 @@ struct Plan {
     hosts: Vec<String>,
     /// Whether `hosts` is what somebody said.
     told: bool,
+    /// Servers of a Janus that stands where the echo is otherwise.
+    janus: Vec<String>,
 }
 
 impl Plan {
@@ -111,7 +113,13 @@ impl Plan {
             (false, true) => addresses::of_this_machine().iter().map(IpAddr::to_string).collect(),
             (false, false) => vec![ip.to_string()],
         };
-        Plan { tcp: (ip, options.port).into(), udp: (ip, options.udp_port()).into(), hosts, told }
+        Plan {
+            tcp: (ip, options.port).into(),
+            udp: (ip, options.udp_port()).into(),
+            hosts,
+            told,
+            janus: options.janus.clone(),
+        }
     }
 
     fn names(&self) -> Vec<String> {
@@ -121,11 +129,12 @@ impl Plan {
     }
 
     fn config(&self, api: SocketAddr, certificate: Option<&Certificate>) -> Result<Config, DemoError> {
-        let (http, ws) = (format!("http://{api}"), format!("ws://{api}"));
+        let page = format!("http://{api}");
+        let servers = self.servers(&[page.clone(), format!("ws://{api}")]);
         let files = certificate.map(|certificate| (certificate.cert(), certificate.key()));
         let text = Edge {
             tls: files.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path())),
-            ..self.edge(&[http.clone(), ws], Some(&http))
+            ..self.edge(&servers, Some(&page))
         }
         .routes_yml();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -134,13 +143,15 @@ impl Plan {
         Ok(loaded.map_err(|error| DemoError::Config(first_line(&error)))?.config)
     }
 
-    /// What a person starts from: the same edge, in front of a Janus on this machine.
+    /// What a person starts from: the same edge, in front of the Janus that was named, or of one on this machine.
     fn template(&self) -> String {
-        let servers = ["http://127.0.0.1:8088".to_owned(), "ws://127.0.0.1:8188".to_owned()];
+        let servers = self.servers(&["http://127.0.0.1:8088".to_owned(), "ws://127.0.0.1:8188".to_owned()]);
         let text = self.edge(&servers, None).routes_yml();
-        format!(
-            "# The edge of `xrtc demo`, in front of a Janus on this machine. Run it with: xrtc run -c FILE\n{text}"
-        )
+        format!("# The edge of `xrtc demo` in front of a Janus. Run it with: xrtc run -c FILE\n{text}")
+    }
+
+    fn servers(&self, otherwise: &[String]) -> Vec<String> {
+        if self.janus.is_empty() { otherwise.to_vec() } else { self.janus.clone() }
     }
 
     fn edge<'e>(&'e self, servers: &'e [String], page: Option<&'e str>) -> Edge<'e> {
@@ -150,8 +161,9 @@ impl Plan {
     /// What stands in the terminal once it runs.
     fn welcome(&self) -> String {
         let (tcp, udp) = (self.tcp.port(), self.udp.port());
-        let mut text = String::from(
-            "\n  xrtc demo is up: an echo, the edge in front of it, and a page that shows the round trip.\n\n",
+        let behind = if self.janus.is_empty() { "an echo" } else { "your Janus" };
+        let mut text = format!(
+            "\n  xrtc demo is up: {behind}, the edge in front of it, and a page that shows the round trip.\n\n"
         );
         let here = if self.tcp.ip().is_unspecified() {
             "localhost".to_owned()
@@ -186,7 +198,7 @@ fn every_address() -> IpAddr {
 fn first_line(error: &ConfigError) -> String {
     match error {
         ConfigError::Invalid(invalid) => match invalid.findings.first() {
-            Some(finding) => format!("--host or --listen: {}", finding.message),
+            Some(finding) => format!("--host, --listen or --janus: {}", finding.message),
             None => error.to_string(),
         },
         error => error.to_string(),
@@ -287,6 +299,17 @@ mod tests {
     fn the_template_is_a_configuration() {
         let text = plan(&["--host", "192.0.2.1"]).template();
         assert!(Config::from_text(&text).is_ok(), "{text}");
+        let text =
+            plan(&["--janus", "http://10.0.0.2:8088/janus", "--janus", "ws://10.0.0.2:8188/"]).template();
+        assert!(text.contains(r#"servers: ["http://10.0.0.2:8088", "ws://10.0.0.2:8188"]"#), "{text}");
+        assert!(Config::from_text(&text).is_ok(), "{text}");
+    }
+
+    #[test]
+    fn a_janus_is_named_by_a_url() {
+        for bad in ["10.0.0.2:8088", "http://", "ftp://10.0.0.2", "http://10.0.0.2/a/b"] {
+            assert!(Line::try_parse_from(["demo", "--janus", bad]).is_err(), "{bad}");
+        }
     }
 
     #[test]

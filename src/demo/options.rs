@@ -20,6 +20,9 @@ pub struct Options {
     /// Address to listen on; without it: every address of this machine
     #[arg(long, value_name = "IP")]
     pub listen: Option<IpAddr>,
+    /// A Janus to stand behind the edge instead of the built-in echo, by its REST or WebSocket URL; can be repeated
+    #[arg(long, value_name = "URL", value_parser = server)]
+    pub janus: Vec<String>,
     /// Print the configuration that the demo runs with, and end
     #[arg(long)]
     pub show_config: bool,
@@ -32,6 +35,17 @@ impl Options {
     }
 }
 
+/// What janus.js is given ends in `/janus`; an upstream is named by host and port.
+fn server(url: &str) -> Result<String, String> {
+    let server = url.trim_end_matches('/').trim_end_matches("/janus");
+    match server.split_once("://") {
+        Some(("http" | "https" | "ws" | "wss", host)) if !host.is_empty() && !host.contains('/') => {
+            Ok(server.to_owned())
+        }
+        _ => Err("expected a URL such as http://127.0.0.1:8088 or ws://127.0.0.1:8188".to_owned()),
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   xrtc demo                           open http://localhost:6443 and look
@@ -39,6 +53,8 @@ Examples:
   xrtc demo --host 192.168.1.20       one address only, for a phone in the same network
   xrtc demo --host demo.example.org   behind NAT or in a container: publish TCP and UDP 6443
   xrtc demo --listen 127.0.0.1        nobody but this machine (Firefox takes no media from 127.0.0.1)
+  xrtc demo --janus http://127.0.0.1:8088 --janus ws://127.0.0.1:8188
+                                      the same page, with the EchoTest of your Janus behind it
   xrtc demo --show-config             the routes.yml behind it, to start your own from
 
 The page is served over HTTP and HTTPS, on the same port. A browser gives a page its camera only over HTTPS or on localhost; the

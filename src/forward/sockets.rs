@@ -19,6 +19,9 @@ pub(super) struct BackendSocket {
     tcp: Option<SocketAddr>,
 }
 
+/// Sockets that are asked whether an address is free on them, twice.
+const PROBES: usize = 8;
+
 /// A session needs another backend-facing socket: the shell opens one and calls [`Forwarder::socket_opened`], or
 /// [`Forwarder::socket_failed`]. For [`CandidateTransport::TcpPassive`] it dials, without holding up anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +53,10 @@ impl Forwarder {
     /// A socket that was asked for is open.
     pub fn socket_opened(&mut self, now: Instant, request: SocketRequest, local: SocketAddr) -> LocalSocket {
         self.latest = None;
-        let gap = self.backend_sockets.iter().position(Option::is_none);
-        let index = gap.unwrap_or_else(|| {
+        let index = self.free_indices.pop().map_or(self.backend_sockets.len(), usize::from);
+        if index == self.backend_sockets.len() {
             self.backend_sockets.push(None);
-            self.backend_sockets.len() - 1
-        });
+        }
         let socket = LocalSocket { index: index as u16, addr: local };
         let tcp = (request.transport == CandidateTransport::TcpPassive).then_some(request.toward);
         self.backend_sockets[index] = Some(BackendSocket { local: socket, users: 0, tcp });
@@ -102,6 +104,7 @@ impl Forwarder {
         let Some(socket) = self.backend_sockets.get_mut(usize::from(index)).and_then(Option::take) else {
             return;
         };
+        self.free_indices.push(index);
         let Some(remote) = socket.tcp else { return };
         let entry = self.tables.by_backend.remove(&AddrKey::new(index, remote));
         match entry {
@@ -158,6 +161,7 @@ impl Forwarder {
             // A session may have taken it again in the meantime.
             if entry.as_ref().is_some_and(|socket| socket.users == 0) {
                 *entry = None;
+                self.free_indices.push(index);
                 return Some(index);
             }
         }
@@ -165,17 +169,38 @@ impl Forwarder {
     }
 
     /// A shared UDP socket on which `addr` belongs to nobody, or to `but_for`.
-    pub(super) fn free_socket(&self, addr: SocketAddr, but_for: Option<SessionKey>) -> Option<LocalSocket> {
-        let free = |socket: &&BackendSocket| {
-            let same_kind = socket.tcp.is_none() && socket.local.addr.is_ipv4() == addr.is_ipv4();
-            same_kind
-                && match self.tables.by_backend.get(&AddrKey::new(socket.local.index, addr)) {
-                    None => true,
-                    Some(BackendEntry::Session(other)) => Some(*other) == but_for,
-                    Some(BackendEntry::Flow { .. }) => false,
-                }
+    ///
+    /// The first sockets are asked, one of which is free for a backend with a port per session; then a few more from where
+    /// the search ended last time, which finds the next one where several backends mux. Never all of them: with a socket
+    /// per session that would cost the more the more there are, and an additional socket costs little.
+    pub(super) fn free_socket(
+        &mut self,
+        addr: SocketAddr,
+        but_for: Option<SessionKey>,
+    ) -> Option<LocalSocket> {
+        let count = self.backend_sockets.len();
+        let first = (0..count.min(PROBES)).find_map(|index| self.if_free(index, addr, but_for));
+        if first.is_some() || count <= PROBES {
+            return first;
+        }
+        for _ in 0..PROBES {
+            self.probe = (self.probe + 1) % count;
+            if let Some(socket) = self.if_free(self.probe, addr, but_for) {
+                return Some(socket);
+            }
+        }
+        None
+    }
+
+    fn if_free(&self, index: usize, addr: SocketAddr, but_for: Option<SessionKey>) -> Option<LocalSocket> {
+        let socket = self.backend_sockets.get(index)?.as_ref()?;
+        let same_kind = socket.tcp.is_none() && socket.local.addr.is_ipv4() == addr.is_ipv4();
+        let free = || match self.tables.by_backend.get(&AddrKey::new(socket.local.index, addr)) {
+            None => true,
+            Some(BackendEntry::Session(other)) => Some(*other) == but_for,
+            Some(BackendEntry::Flow { .. }) => false,
         };
-        self.backend_sockets.iter().flatten().find(free).map(|socket| socket.local)
+        (same_kind && free()).then_some(socket.local)
     }
 
     pub(super) fn use_socket(&mut self, index: u16) {

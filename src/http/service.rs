@@ -14,6 +14,7 @@ use super::budgets::Budgets;
 use super::checks;
 use super::conversation::Conversation;
 use super::files::Files;
+use super::media_server::Januses;
 use super::pools::{Belongs, Need, Pools, ServerState};
 use super::requests::RequestCounters;
 use super::rest::{CountriesError, Registrar, Resource, Rest};
@@ -24,7 +25,7 @@ use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, 
 use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, ExchangeId, Settings};
 use crate::route::{RequestKind, RouteTable, session_in_path};
 use crate::session::registration::{EndReason, Mode, SessionId, SessionSink};
-use crate::signalling::{Hub, PlannedRooms, Rooms, RoomsError};
+use crate::signalling::{Hub, MediaServer, PlannedRooms, Rooms, RoomsError};
 
 /// How often dialects forget what is too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -76,6 +77,8 @@ pub(super) struct ServedRoute {
     pub(super) upstream: RouteUpstream,
     /// Set where the edge serves rooms itself.
     pub(super) rooms: Option<Arc<Hub>>,
+    /// Where those rooms have their media, if not between the clients.
+    januses: Option<Januses>,
     /// Whether Janus sessions must find the server of a group that has them.
     pub(super) pins_janus: bool,
 }
@@ -153,6 +156,12 @@ impl HttpService {
             }
         }
         self.planned_rooms.iter().for_each(PlannedRooms::carry_out);
+        for route in &self.routes {
+            if let Some(hub) = &route.rooms {
+                hub.set_media_server(route.januses.clone().map(|it| Box::new(it) as Box<dyn MediaServer>));
+            }
+            route.januses.iter().for_each(|januses| januses.service().take_over());
+        }
     }
 
     fn build(
@@ -171,7 +180,12 @@ impl HttpService {
             let number = number.unwrap_or_else(|| numbers.route.fetch_add(1, Ordering::Relaxed));
             ServedRoute::new(route, upstreams, edge_candidates, sink, dialects, known, number)
         };
-        let routes = config.routes.iter().map(build).collect::<Result<Vec<_>, _>>()?;
+        let mut routes = config.routes.iter().map(build).collect::<Result<Vec<_>, _>>()?;
+        for (served, route) in routes.iter_mut().zip(&config.routes) {
+            let known = before.and_then(|before| before.routes.iter().find(|known| known.name == route.name));
+            let known = known.and_then(|known| known.januses.as_ref());
+            served.januses = Januses::new(known, config, route, upstreams, limits, edge_candidates, sink)?;
+        }
         let servers = config.routes.iter().flat_map(|route| match &route.upstream {
             RouteUpstream::Server(server) => std::slice::from_ref(server),
             RouteUpstream::Group(group) => upstreams.get(*group).map_or(&[][..], |group| &group.servers),
@@ -311,6 +325,11 @@ impl HttpService {
         groups.collect::<BTreeSet<_>>().into_iter()
     }
 
+    /// Where TURN credentials are given out.
+    pub(super) fn turn_credentials(&self) -> Option<&config::TurnMinting> {
+        self.config.turn_credentials.as_ref()
+    }
+
     /// The REST API, and what of it `path` names.
     pub(super) fn rest(&self, path: &str) -> Option<(&Rest, Resource)> {
         Some((self.rest.as_ref()?, Resource::at(path)?))
@@ -343,13 +362,19 @@ impl HttpService {
     }
 
     /// Those of earlier configurations included.
-    fn conversations(&self) -> impl Iterator<Item = Arc<Conversation>> {
+    fn conversations(&self) -> Vec<Arc<Conversation>> {
         let own = self.routes.iter().filter_map(|route| route.conversation.clone());
-        own.chain(self.retired.iter().filter_map(Weak::upgrade))
+        let januses = self.routes.iter().filter_map(|route| route.januses.as_ref());
+        let inner = januses.flat_map(|januses| januses.service().conversations());
+        own.chain(inner).chain(self.retired.iter().filter_map(Weak::upgrade)).collect()
     }
 }
 
 impl ServedRoute {
+    pub(super) fn dialect(&self) -> Option<&DialectKind> {
+        self.dialect.as_ref()
+    }
+
     /// What a request on this route needs.
     pub(super) fn need(&self, kind: RequestKind, path: &str, headers: &HeaderMap) -> Need<'_> {
         let mut belongs = match self.upstream {
@@ -395,6 +420,7 @@ impl ServedRoute {
             conversation,
             upstream: route.upstream.clone(),
             rooms: None,
+            januses: None,
             pins_janus: route.dialect == Some(DialectKind::Janus)
                 && matches!(route.upstream, RouteUpstream::Group(_)),
         })

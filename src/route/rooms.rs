@@ -19,7 +19,7 @@ impl Placement {
     pub(super) fn of(route: &Route) -> Placement {
         let RouteUpstream::Rooms(signalling) = &route.upstream else { return Placement::Prefix };
         match signalling.rules {
-            RoomRules::WebrtcServer(_) => Placement::Segment,
+            RoomRules::WebrtcServer(_) | RoomRules::Live(_) => Placement::Segment,
             RoomRules::Blueprints(_) => Placement::Signaling,
             RoomRules::Gst(_) | RoomRules::Webrtcsink(_) => Placement::Anywhere,
         }

@@ -32,6 +32,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const MOST: usize = 10_000;
 /// Attempts under way.
 const AT_ONCE: usize = 32;
+/// What the notice is about; some bodies do not say.
+const EVENT: HeaderName = HeaderName::from_static("x-event");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 
 /// The way to the webhook. Clones share everything.
@@ -51,7 +53,7 @@ struct Shared {
 #[derive(Default)]
 struct Waiting {
     /// Rooms with something to tell; each has a task of its own.
-    rooms: HashMap<String, VecDeque<Vec<u8>>>,
+    rooms: HashMap<String, VecDeque<Notice>>,
     count: usize,
 }
 
@@ -76,11 +78,12 @@ impl Hooks {
         }
         waiting.count += 1;
         if let Some(queue) = waiting.rooms.get_mut(&notice.room) {
-            return queue.push_back(notice.body);
+            return queue.push_back(notice);
         }
-        waiting.rooms.insert(notice.room.clone(), VecDeque::from([notice.body]));
+        let room = notice.room.clone();
+        waiting.rooms.insert(room.clone(), VecDeque::from([notice]));
         let shared = self.0.clone();
-        tokio::spawn(async move { shared.deliver_all(notice.room).await });
+        tokio::spawn(async move { shared.deliver_all(room).await });
     }
 
     /// Waits until everything is delivered or given up.
@@ -97,16 +100,16 @@ impl Hooks {
 
 impl Shared {
     async fn deliver_all(&self, room: String) {
-        while let Some(body) = self.front(&room) {
-            let delivered = self.deliver(&room, &body).await;
+        while let Some(notice) = self.front(&room) {
+            let delivered = self.deliver(&room, &notice).await;
             self.counters.noticed(delivered);
             self.pop(&room);
         }
     }
 
-    async fn deliver(&self, room: &str, body: &[u8]) -> bool {
+    async fn deliver(&self, room: &str, notice: &Notice) -> bool {
         for pause in AGAIN_AFTER.map(Some).into_iter().chain([None]) {
-            let failed = match self.attempt(body).await {
+            let failed = match self.attempt(notice).await {
                 Ok(()) => return true,
                 Err(error) => error,
             };
@@ -120,9 +123,9 @@ impl Shared {
         false
     }
 
-    async fn attempt(&self, body: &[u8]) -> io::Result<()> {
+    async fn attempt(&self, notice: &Notice) -> io::Result<()> {
         let _permit = self.permits.acquire().await.map_err(io::Error::other)?;
-        let post = self.poster.post(body.to_vec(), self.headers(body));
+        let post = self.poster.post(notice.body.clone(), self.headers(notice));
         let (status, _) = timeout(TIMEOUT, post).await.map_err(io::Error::from)??;
         match status.is_success() {
             true => Ok(()),
@@ -130,14 +133,15 @@ impl Shared {
         }
     }
 
-    fn headers(&self, body: &[u8]) -> HeaderMap {
+    fn headers(&self, notice: &Notice) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        let signature = self.secret.as_ref().and_then(|secret| signature(secret, body));
+        headers.insert(EVENT, HeaderValue::from_static(notice.topic));
+        let signature = self.secret.as_ref().and_then(|secret| signature(secret, &notice.body));
         headers.extend(signature.map(|signature| (SIGNATURE, signature)));
         headers
     }
 
-    fn front(&self, room: &str) -> Option<Vec<u8>> {
+    fn front(&self, room: &str) -> Option<Notice> {
         let mut waiting = self.lock();
         let front = waiting.rooms.get(room).and_then(VecDeque::front).cloned();
         if front.is_none() {

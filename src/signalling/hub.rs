@@ -4,23 +4,26 @@
 //! keeps the order of the states it comes from. Nothing in here waits: queues are bounded, and who fills his is given up.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
+use super::bearers::Bearers;
 use super::counters::{Counters, Direction};
-use super::hooks::Hooks;
+use super::link::{Link, MediaServer};
 use super::outbox::{End, Outbox};
 use super::protocol::{
-    Answer, Context, Departure, Effect, Input, Keepalive, Knock, PeerKey, Protocol, Question, Refusal, Room,
-    ServerEvent, Size,
+    Answer, Context, Departure, Effect, FromServer, Input, Keepalive, Knock, LinkKey, PeerKey, Protocol,
+    Question, Refusal, Room, ServerEvent, Size,
 };
-use super::{blueprints, gst, webrtc_server, webrtcsink};
+use super::told::Told;
+use super::{blueprints, gst, live, webrtc_server, webrtcsink};
 use crate::auth::{Purpose, Query, Store, WebhookError};
 use crate::budget::{Rate, Sources};
 use crate::config::{RoomLimits, RoomRules, Signalling};
@@ -54,6 +57,10 @@ pub struct Hub {
     connects: Mutex<Option<Sources>>,
     pub(super) counters: Arc<Counters>,
     next_peer: Arc<AtomicU64>,
+    /// Where routed rooms have their media.
+    media_server: ArcSwapOption<Box<dyn MediaServer>>,
+    /// For what comes back later.
+    itself: Weak<Hub>,
 }
 
 /// What a reload replaces.
@@ -61,13 +68,16 @@ pub(super) struct Settings {
     config: Signalling,
     keepalive: Keepalive,
     auth: Option<Store>,
-    hooks: Option<Hooks>,
+    bearers: Option<Bearers>,
+    told: Told,
 }
 
 struct Core {
     protocol: Box<dyn Protocol>,
     /// Of everybody who is there for the protocol.
     outboxes: HashMap<PeerKey, Arc<Outbox>>,
+    /// Conversations with the media server.
+    links: HashMap<LinkKey, Link>,
     /// Reused from call to call.
     effects: Vec<Effect>,
 }
@@ -78,18 +88,26 @@ impl Hub {
         config: &Signalling,
         counters: Arc<Counters>,
         next_peer: Arc<AtomicU64>,
-    ) -> Result<Self, RoomsError> {
+    ) -> Result<Arc<Self>, RoomsError> {
         let protocol = protocol(config);
-        let settings = Settings::new(config, protocol.keepalive(), &counters)?;
-        Ok(Hub {
+        let settings = Settings::new(config, protocol.keepalive(), &counters, None)?;
+        let core = Core { protocol, outboxes: HashMap::new(), links: HashMap::new(), effects: Vec::new() };
+        Ok(Arc::new_cyclic(|itself| Hub {
             place,
             protocol: config.rules.name(),
-            core: Mutex::new(Core { protocol, outboxes: HashMap::new(), effects: Vec::new() }),
+            core: Mutex::new(core),
             connects: Mutex::new(connects(&config.limits)),
             settings: ArcSwap::from_pointee(settings),
             counters,
             next_peer,
-        })
+            media_server: ArcSwapOption::empty(),
+            itself: itself.clone(),
+        }))
+    }
+
+    /// Where routed rooms have their media from now on; conversations that are open go on where they are.
+    pub fn set_media_server(&self, server: Option<Box<dyn MediaServer>>) {
+        self.media_server.store(server.map(Arc::new));
     }
 
     /// What another configuration of the same protocol means; `None`: it is the same.
@@ -98,7 +116,7 @@ impl Hub {
             return Ok(None);
         }
         let keepalive = protocol(config).keepalive();
-        Ok(Some(Arc::new(Settings::new(config, keepalive, &self.counters)?)))
+        Ok(Some(Arc::new(Settings::new(config, keepalive, &self.counters, Some(&self.settings.load()))?)))
     }
 
     /// Takes over what was planned; who is in stays in.
@@ -179,15 +197,32 @@ impl Hub {
 
     /// Finds the answer to a question, which may take seconds.
     pub(super) async fn answer(&self, question: Question) -> Answer {
-        let Question::Login { username, password, room, client } = question;
-        let query =
-            Query { username: &username, purpose: Purpose::Signalling, room: Some(&room), remote: client };
-        let auth = self.settings.load().auth.clone();
-        let is_valid = match &auth {
-            Some(store) => store.login(&query, &password).await.is_ok(),
-            None => false,
-        };
-        Answer::Login { username, is_valid }
+        let settings = self.settings.load_full();
+        match question {
+            Question::Login { username, password, room, client } => {
+                let is_valid = match &settings.auth {
+                    Some(store) => is_login(store, &username, &password, &room, client).await,
+                    None => false,
+                };
+                Answer::Login { username, is_valid }
+            }
+            Question::Bearer { bearer, room, client } => {
+                let user = match &settings.bearers {
+                    Some(bearers) => bearers.user(&bearer, &room, client).await,
+                    None => None,
+                };
+                Answer::Bearer { user }
+            }
+        }
+    }
+
+    /// The media server says something to somebody in a room.
+    pub(super) fn server(&self, link: LinkKey, said: FromServer) {
+        let mut core = self.lock();
+        if said == FromServer::Gone {
+            core.links.remove(&link);
+        }
+        self.run(&mut core, None, |protocol, cx| protocol.server(cx, link, said));
     }
 
     pub(super) fn tick(&self) {
@@ -227,10 +262,8 @@ impl Hub {
 
     /// Waits until notices are delivered.
     pub(super) async fn settle(&self) {
-        let hooks = self.settings.load().hooks.clone();
-        if let Some(hooks) = hooks {
-            hooks.settle().await;
-        }
+        let told = self.settings.load().told.clone();
+        told.settle().await;
     }
 
     /// Calls the protocol about a connection that is there, or that `newcomer` makes to be there.
@@ -258,15 +291,15 @@ impl Hub {
         call: impl FnOnce(&mut dyn Protocol, &mut Context<'_>),
     ) -> Option<Question> {
         let settings = self.settings.load();
-        let Core { protocol, outboxes, effects } = core;
+        let Core { protocol, outboxes, links, effects } = core;
         let mut work =
-            Work { settings: &settings, hub: self, outboxes, from, gone: Vec::new(), question: None };
+            Work { settings: &settings, hub: self, outboxes, links, from, gone: Vec::new(), question: None };
         let mut random = |bytes: &mut [u8]| rand::fill(bytes);
-        call(&mut **protocol, &mut context(&mut random, effects));
+        call(&mut **protocol, &mut context(&mut random, effects, &settings.told));
         work.carry_out(effects);
-        while let Some(peer) = work.gone.pop() {
-            let cx = &mut context(&mut random, effects);
-            protocol.handle(cx, peer, Input::Gone(Departure::Closed));
+        while let Some((peer, departure)) = work.gone.pop() {
+            let cx = &mut context(&mut random, effects, &settings.told);
+            protocol.handle(cx, peer, Input::Gone(departure));
             work.carry_out(effects);
         }
         work.question
@@ -283,10 +316,11 @@ struct Work<'a> {
     settings: &'a Settings,
     hub: &'a Hub,
     outboxes: &'a mut HashMap<PeerKey, Arc<Outbox>>,
+    links: &'a mut HashMap<LinkKey, Link>,
     /// Whom the call was about.
     from: Option<PeerKey>,
     /// Closed, and the protocol does not know yet.
-    gone: Vec<PeerKey>,
+    gone: Vec<(PeerKey, Departure)>,
     question: Option<Question>,
 }
 
@@ -299,7 +333,14 @@ impl Work<'_> {
                 Effect::Close(peer, code, reason) => {
                     if let Some(outbox) = self.outboxes.remove(&peer) {
                         outbox.close(End { code, reason });
-                        self.gone.push(peer);
+                        self.gone.push((peer, Departure::Closed));
+                    }
+                }
+                Effect::CutOff(peer, code, reason) => {
+                    if let Some(outbox) = self.outboxes.remove(&peer) {
+                        let unsent = outbox.unsent();
+                        outbox.cut(End { code, reason });
+                        self.gone.push((peer, Departure::Lost(unsent)));
                     }
                 }
                 Effect::Deadline(deadline) => {
@@ -308,11 +349,15 @@ impl Work<'_> {
                     }
                 }
                 Effect::Ask(question) => self.question = Some(question),
-                Effect::Tell(notice) => {
-                    if let Some(hooks) = &self.settings.hooks {
-                        hooks.tell(notice);
+                Effect::Tell(notice) => self.settings.told.tell(notice),
+                Effect::Dial(link, room) => self.dial(link, &room),
+                Effect::ToServer(link, text) => {
+                    // A server that takes nothing is given up; the protocol hears of it when the link has ended.
+                    if self.links.get(&link).is_some_and(|open| !open.say(text)) {
+                        self.links.remove(&link);
                     }
                 }
+                Effect::HangUp(link) => drop(self.links.remove(&link)),
             }
         }
     }
@@ -325,21 +370,43 @@ impl Work<'_> {
         info!(route = %self.hub.place.1, peer = to.0, "slow consumer is closed");
         outbox.cut(slow());
         self.outboxes.remove(&to);
-        self.gone.push(to);
+        self.gone.push((to, Departure::Closed));
+    }
+
+    fn dial(&mut self, key: LinkKey, room: &str) {
+        let server = self.hub.media_server.load_full();
+        let server = server.as_ref().map(|server| &***server);
+        self.links.insert(key, Link::begin(self.hub.itself.clone(), key, server, room));
     }
 }
 
 impl Settings {
-    fn new(config: &Signalling, keepalive: Keepalive, counters: &Arc<Counters>) -> Result<Self, RoomsError> {
-        let (auth, webhook) = match &config.rules {
-            RoomRules::WebrtcServer(rules) => {
-                (Some(Store::new(&rules.auth).map_err(RoomsError::Auth)?), rules.webhook.as_ref())
-            }
-            _ => (None, None),
+    /// Who is told stays the same unless the rules say something else: what waits for them is not lost.
+    fn new(
+        config: &Signalling,
+        keepalive: Keepalive,
+        counters: &Arc<Counters>,
+        former: Option<&Settings>,
+    ) -> Result<Self, RoomsError> {
+        let auth = match &config.rules {
+            RoomRules::WebrtcServer(rules) => Some(Store::new(&rules.auth).map_err(RoomsError::Auth)?),
+            _ => None,
         };
-        let hooks = webhook.map(|webhook| Hooks::new(webhook, counters.clone()));
-        let hooks = hooks.transpose().map_err(RoomsError::Hooks)?;
-        Ok(Settings { config: config.clone(), keepalive, auth, hooks })
+        let bearers = match &config.rules {
+            RoomRules::Live(rules) => rules.auth.webhook.as_ref().map(Bearers::new).transpose(),
+            _ => Ok(None),
+        };
+        let told = match former.filter(|former| Told::is_same(&former.config.rules, &config.rules)) {
+            Some(former) => former.told.clone(),
+            None => Told::new(&config.rules, counters).map_err(RoomsError::Hooks)?,
+        };
+        Ok(Settings {
+            config: config.clone(),
+            keepalive,
+            auth,
+            bearers: bearers.map_err(RoomsError::Auth)?,
+            told,
+        })
     }
 }
 
@@ -350,7 +417,13 @@ fn protocol(config: &Signalling) -> Box<dyn Protocol> {
         RoomRules::Blueprints(rules) => Box::new(blueprints::Blueprints::new(rules, limits)),
         RoomRules::Gst(rules) => Box::new(gst::Gst::new(rules, limits)),
         RoomRules::Webrtcsink(rules) => Box::new(webrtcsink::Webrtcsink::new(rules, limits)),
+        RoomRules::Live(rules) => Box::new(live::Live::new(rules, limits)),
     }
+}
+
+async fn is_login(store: &Store, username: &str, password: &str, room: &str, client: IpAddr) -> bool {
+    let query = Query { username, purpose: Purpose::Signalling, room: Some(room), remote: client };
+    store.login(&query, password).await.is_ok()
 }
 
 fn connects(limits: &RoomLimits) -> Option<Sources> {
@@ -359,12 +432,17 @@ fn connects(limits: &RoomLimits) -> Option<Sources> {
     Some(Sources::new(rate, SOURCES, rand::random(), Instant::now().into_std()))
 }
 
-fn context<'a>(random: &'a mut dyn FnMut(&mut [u8]), effects: &'a mut Vec<Effect>) -> Context<'a> {
+fn context<'a>(
+    random: &'a mut dyn FnMut(&mut [u8]),
+    effects: &'a mut Vec<Effect>,
+    told: &Told,
+) -> Context<'a> {
     Context {
         now: Instant::now().into_std(),
         unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO),
         random,
         effects,
+        notices_are_full: told.is_full(),
     }
 }
 

@@ -5,12 +5,17 @@
 //! around the protocol, its effects) → `outbox` of each receiver. `hooks` tells others, [`Rooms`] is what the operator sees.
 //! No SDP is read here: media goes between the clients, or through whatever they agreed on.
 
+mod bearers;
 mod blueprints;
+mod broker;
 mod counters;
 mod fuzzing;
 mod gst;
 mod hooks;
 mod hub;
+mod line_file;
+mod link;
+mod live;
 mod notice;
 mod outbox;
 pub mod protocol;
@@ -18,6 +23,7 @@ mod query;
 mod rooms;
 mod socket;
 mod token;
+mod told;
 mod webrtc_server;
 mod webrtcsink;
 #[cfg(test)]
@@ -25,5 +31,6 @@ mod world_tests;
 
 pub use fuzzing::fuzz;
 pub use hub::{Entry, Hub, RoomsError};
+pub use link::{Conversation, Dialled, MediaServer};
 pub use protocol::{Knock, Refusal, ServerEvent};
 pub use rooms::{Listed, PlannedRooms, Rooms};

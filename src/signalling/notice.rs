@@ -31,11 +31,11 @@ pub(super) fn notice<'a>(
     let body = json!({
         "event": event, "room": room, "username": username, "peer_id": peer_id, "others": others, "at": rfc3339(unix),
     });
-    Notice { room: room.to_owned(), body: body.to_string().into_bytes() }
+    Notice { room: room.to_owned(), topic: event, body: body.to_string().into_bytes() }
 }
 
 /// Such as `2026-11-21T09:30:00.123Z`.
-fn rfc3339(unix: Duration) -> String {
+pub(super) fn rfc3339(unix: Duration) -> String {
     let seconds = unix.as_secs();
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);

@@ -84,12 +84,33 @@ pub enum Effect {
     SendBinary(PeerKey, Bytes),
     /// Close a connection, behind what was sent before. [`Input::Gone`] follows.
     Close(PeerKey, u16, Cow<'static, str>),
+    /// Close a connection at once; what it has not taken comes back with its [`Departure::Lost`].
+    CutOff(PeerKey, u16, Cow<'static, str>),
     /// Set the one deadline of the connection that the input came from; `None` takes it away.
     Deadline(Option<Instant>),
     /// Find something out. Messages of the connection that the input came from wait until the answer is there.
     Ask(Question),
     /// Tell those outside who want to know, in order.
     Tell(Notice),
+    /// Begin a conversation with the route's media server; rooms stay at the server that they were first brought to.
+    Dial(LinkKey, String),
+    /// Say something in it, as soon as it has begun.
+    ToServer(LinkKey, Bytes),
+    /// End it, behind what was said before.
+    HangUp(LinkKey),
+}
+
+/// A conversation with a media server, in the name of somebody in a room; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinkKey(pub u64);
+
+/// What comes from a media server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromServer {
+    /// It says something.
+    Text(Bytes),
+    /// The conversation is over, or never began.
+    Gone,
 }
 
 /// Something that a protocol cannot know by itself.
@@ -106,13 +127,26 @@ pub enum Question {
         /// From where it comes.
         client: IpAddr,
     },
+    /// Whose bearer this is.
+    Bearer {
+        /// The bearer.
+        bearer: String,
+        /// Where its owner wants to go.
+        room: String,
+        /// From where it comes.
+        client: IpAddr,
+    },
 }
 
-/// Passwords are never shown.
+/// Passwords and bearers are never shown.
 impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Question::Login { username, room, client, .. } = self;
-        write!(f, "Login({username:?}, {room:?}, {client})")
+        match self {
+            Question::Login { username, room, client, .. } => {
+                write!(f, "Login({username:?}, {room:?}, {client})")
+            }
+            Question::Bearer { room, client, .. } => write!(f, "Bearer({room:?}, {client})"),
+        }
     }
 }
 
@@ -126,6 +160,11 @@ pub enum Answer {
         /// Whether it is.
         is_valid: bool,
     },
+    /// To [`Question::Bearer`].
+    Bearer {
+        /// Whose it is, if anybody's.
+        user: Option<String>,
+    },
 }
 
 /// What happened in a room, for a webhook.
@@ -133,6 +172,8 @@ pub enum Answer {
 pub struct Notice {
     /// The room; notices of one room stay in order.
     pub room: String,
+    /// What it is about, such as `room.join`.
+    pub topic: &'static str,
     /// A JSON object.
     pub body: Vec<u8>,
 }
@@ -147,6 +188,8 @@ pub struct Context<'a> {
     pub random: &'a mut dyn FnMut(&mut [u8]),
     /// What is to be done, in order.
     pub effects: &'a mut Vec<Effect>,
+    /// Whether those who are told are so far behind that a notice would be lost.
+    pub notices_are_full: bool,
 }
 
 impl Context<'_> {
@@ -229,6 +272,9 @@ pub trait Protocol: Send {
 
     /// Something happens to a connection.
     fn handle(&mut self, cx: &mut Context<'_>, peer: PeerKey, input: Input);
+
+    /// The media server says something.
+    fn server(&mut self, _cx: &mut Context<'_>, _link: LinkKey, _said: FromServer) {}
 
     /// A second is over. For what is bound to no connection.
     fn tick(&mut self, _cx: &mut Context<'_>) {}

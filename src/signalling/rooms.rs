@@ -12,7 +12,7 @@ use super::protocol::{Room, ServerEvent, Size};
 use crate::config::Signalling;
 use crate::telemetry::metrics::{Family, Kind, MetricSource, Sample};
 
-const PROTOCOLS: [&str; 4] = ["webrtc-server", "blueprints", "gst", "webrtcsink"];
+const PROTOCOLS: [&str; 5] = ["webrtc-server", "blueprints", "gst", "webrtcsink", "live"];
 
 /// The rooms of every route. Clones share everything.
 #[derive(Clone)]
@@ -85,7 +85,6 @@ impl Rooms {
         }
         let at = PROTOCOLS.iter().position(|known| *known == name).unwrap_or(0);
         let hub = Hub::new(place, config, self.0.counters[at].clone(), self.0.next_peer.clone())?;
-        let hub = Arc::new(hub);
         hubs.push(hub.clone());
         Ok(PlannedRooms { hub, renewal: None })
     }

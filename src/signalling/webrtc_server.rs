@@ -70,7 +70,7 @@ impl WebrtcServer {
     }
 
     fn answered(&mut self, cx: &mut Context<'_>, peer: PeerKey, answer: Answer) {
-        let Answer::Login { username, is_valid } = answer;
+        let Answer::Login { username, is_valid } = answer else { return };
         let Some(visitor) = self.visitors.get_mut(&peer).filter(|visitor| visitor.member.is_none()) else {
             return;
         };

@@ -71,7 +71,13 @@ impl<P: Protocol> World<P> {
                 *random
             });
         };
-        let mut cx = Context { now: *now, unix: *unix, random: &mut fill, effects: &mut effects };
+        let mut cx = Context {
+            now: *now,
+            unix: *unix,
+            random: &mut fill,
+            effects: &mut effects,
+            notices_are_full: false,
+        };
         call(protocol, &mut cx);
         let mut texts = Vec::new();
         let mut closed = Vec::new();
@@ -81,7 +87,7 @@ impl<P: Protocol> World<P> {
                 return texts;
             }
             for effect in done {
-                if let Effect::Close(peer, ..) = effect {
+                if let Effect::Close(peer, ..) | Effect::CutOff(peer, ..) = effect {
                     closed.push(peer);
                 }
                 texts.push(text(effect, *now));
@@ -147,6 +153,10 @@ fn text(effect: Effect, now: Instant) -> String {
         Effect::Close(PeerKey(peer), code, reason) => {
             format!("{peer} closed {code} {reason}").trim_end().to_owned()
         }
+        Effect::CutOff(PeerKey(peer), code, reason) => format!("{peer} closed {code} {reason}"),
+        Effect::Dial(link, room) => format!("dial {} {room}", link.0),
+        Effect::ToServer(link, text) => format!("to server {} {}", link.0, utf8(&text)),
+        Effect::HangUp(link) => format!("hang up {}", link.0),
         Effect::Deadline(None) => "no deadline".to_owned(),
         Effect::Deadline(Some(at)) => format!("deadline {:?}", at - now),
         Effect::Ask(question) => format!("ask {question:?}"),

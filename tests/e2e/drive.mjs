@@ -3,13 +3,14 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { groups } from './cases/index.mjs';
+import { Broker } from './lib/broker.mjs';
 import { Browsers } from './lib/browser.mjs';
 import { Case } from './lib/case.mjs';
 import { Demo } from './lib/demo.mjs';
 import { Edge, Straight } from './lib/edge.mjs';
-import { Janus } from './lib/janus.mjs';
+import { Janus, restOf, wsOf } from './lib/janus.mjs';
 import { JanusPair, pairGroup } from './lib/janus_pair.mjs';
-import { setClientSix } from './lib/namespaces.mjs';
+import { addr, setClientSix } from './lib/namespaces.mjs';
 import { servePages } from './lib/page_server.mjs';
 import { Program } from './lib/processes.mjs';
 import { Report } from './lib/report.mjs';
@@ -43,12 +44,14 @@ async function runGroup(group) {
   mkdirSync(logs, { recursive: true });
   const edge = theEdge(group, file);
   const janus = edge.server ?? mediaServer(group, join(scratch, `${slug}-janus`), file);
+  const broker = group.live && new Broker(run, join(scratch, `${slug}-broker`), file);
   const pcap = file('edge.pcap');
   const capture = new Program(run, 'edge', ['tcpdump', '-i', 'any', '-s', '256', '-U', '-Z', 'root', '-w', pcap], { log: file('tcpdump.log') });
-  const shared = { ...group, run, janus, edge, browsers, pageUrl: pages.url, consoleLog: file('browser.log'), capture: pcap };
+  const shared = { ...group, run, janus, edge, broker, browsers, pageUrl: pages.url, consoleLog: file('browser.log'), capture: pcap };
   try {
     if (group.six) setClientSix(run, true);
     await janus.start(group.nat, group.general);
+    await broker?.start();
     await edge.start();
     for (const spec of group.cases) await runCase(shared, spec);
   } catch (error) {
@@ -56,17 +59,18 @@ async function runGroup(group) {
   }
   await edge.stop().catch((error) => report.row({ group: group.name, name: 'stop', seconds: 0, error }));
   await janus.kill();
+  await broker?.stop();
   if (group.six) setClientSix(run, false);
   await capture.stop();
 }
 
 function theEdge(group, file) {
   if (straight) return new Straight();
-  if (group.demo) return new Demo(run, { binary, log: file('demo.log') });
+  if (group.demo) return new Demo(run, { binary, log: file('demo.log'), janus: group.janus && [restOf(addr.janus), wsOf(addr.janus)] });
   if (group.rooms) return new RoomsEdge(run, { binary, dir: join(scratch, 'www'), routes: file('routes.yml'), log: file('edge.log') });
-  const { rewrite, shared, whip, route, six, candidate } = group;
+  const { rewrite, shared, whip, live, route, six, candidate, turn } = group;
   const media = group.pair && pairGroup;
-  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, route, media, six, candidate, pages: pages.edgeUrl });
+  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, live, route, media, six, candidate, turn, pages: pages.edgeUrl });
 }
 
 // A WHIP endpoint stands in Janus' place.

@@ -14,6 +14,12 @@ export async function connect(way) {
   }
 }
 
+// What stands behind xrtc, by its own words.
+export async function server() {
+  const response = await fetch('/janus/info');
+  return response.ok ? response.json() : undefined;
+}
+
 async function start(transport) {
   const client = new Client(transport);
   client.session = (await client.request({ janus: 'create' })).data.id;

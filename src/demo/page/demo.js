@@ -1,6 +1,6 @@
 // The call: offers what `source.js` makes to the echo behind xrtc, and measures what comes back.
 // The address may say ?transport=udp|tcp, ?signalling=rest and ?source=camera.
-import { connect } from './client.js';
+import { connect, server } from './client.js';
 import { Source, ageOf, scratchpad } from './source.js';
 import { $, clearFigures, figure, note, state, steps, way } from './view.js';
 
@@ -278,3 +278,6 @@ if (asked.get('source') === 'camera') await choose('camera');
 showWishes();
 source.wake();
 dial();
+server().then((info) => {
+  if (info && info['server-name'] !== 'xrtc-demo') $('server').textContent = `${info.name} ${info.version_string}`;
+}, () => {});

@@ -89,3 +89,10 @@ export const demos = () => [
   { name: 'janus.js over REST, ICE restart', transport: 'rest', run: (test) => janusJs(test, iceRestart) },
   { name: 'janus.js over WS, video comes later', transport: 'ws', run: (test) => janusJs(test) },
 ].map((spec) => ({ ...spec, edgeOnly: true }));
+
+async function inFrontOfJanus(test) {
+  const { shown } = await page(test, {});
+  assert.match(await shown.$eval('#server', (it) => it.textContent), /^Janus WebRTC Server \d/);
+}
+
+export const demoInFrontOfJanus = () => [{ name: 'the page, over UDP', edgeOnly: true, run: inFrontOfJanus }];

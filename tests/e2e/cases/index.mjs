@@ -1,16 +1,19 @@
 // The matrix: which cases run against which Janus. A group shares one Janus and one edge.
+import { admin } from './admin.mjs';
 import { clientRestart, janusRenegotiation, janusRestart, renegotiation, severalConnections } from './changes.mjs';
 import { controls } from './control.mjs';
-import { demos } from './demo.mjs';
+import { demoInFrontOfJanus, demos } from './demo.mjs';
 import { echoTests, echoWithoutTrickle } from './echotest.mjs';
 import { endings } from './endings.mjs';
 import { janusOffers } from './janus_offers.mjs';
+import { live } from './live.mjs';
 import { long } from './long.mjs';
 import { outages } from './outage.mjs';
 import { probes, probesOfCandidate, probesOfSecret, probesOfTcp, probesOfTrickle, probesOfWhip } from './probe.mjs';
 import { roamings } from './roaming.mjs';
 import { rooms } from './rooms.mjs';
 import { tcp } from './tcp.mjs';
+import { turn } from './turn.mjs';
 import { twoJanus } from './two_janus.mjs';
 import { videoRooms } from './videoroom.mjs';
 import { whip } from './whip.mjs';
@@ -47,14 +50,18 @@ export const groups = [
   { name: 'transparent', nat: {}, route: { icedirect: true }, cases: [...echoTests(), ...videoRooms(['ws']), clientRestart('ws'), ...echoTests(['ws'], 'firefox')] },
   { name: 'transparent, TCP', nat: { ice_tcp: true, ice_lite: true }, route: { icedirect: true, icetcp: true }, cases: echoTests() },
   { name: 'icetcp', nat: { ice_tcp: true, ice_lite: true }, route: { icetcp: true }, cases: [...echoTests(), clientRestart('ws')] },
+  { name: 'operators', nat: {}, cases: admin() },
   { name: 'roaming', nat: {}, cases: roamings() },
   { name: 'endings', nat: {}, cases: endings() },
   { name: 'long', nat: {}, cases: long() },
   { name: 'IPv6 client', nat: {}, six: true, cases: echoTests().map((spec) => ({ ...spec, edgeOnly: true })) },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
   { name: 'rooms', rooms: true, cases: rooms() },
+  { name: 'TURN', nat: {}, turn: true, cases: turn() },
   { name: 'WHIP', nat: {}, whip: true, cases: [...whip(), ...probesOfWhip()] },
   { name: 'demo', demo: true, cases: demos() },
+  { name: 'demo, a Janus', demo: true, janus: true, nat: {}, cases: demoInFrontOfJanus() },
+  { name: 'live', nat: {}, live: true, cases: live() },
   { name: 'outages', nat: {}, cases: outages() },
   { name: 'two Janus', nat: {}, pair: true, cases: twoJanus() },
   { name: 'probe', nat: {}, cases: probes() },

@@ -7,16 +7,16 @@ import { addr, execIn } from './namespaces.mjs';
 import { Program, until } from './processes.mjs';
 
 export class Demo {
-  constructor(run, { binary, log }) {
-    Object.assign(this, { run, binary, log });
+  // `janus`: URLs of one that stands where the echo is otherwise.
+  constructor(run, { binary, log, janus = [] }) {
+    Object.assign(this, { run, binary, log, janus });
     const host = `${addr.edgeFront}:${SHARED_PORT}`;
     this.servers = { rest: `http://${host}/janus`, ws: `ws://${host}/janus` };
     this.pages = { http: `http://${host}/`, https: `https://${host}/` };
     this.goes('udp');
-    // The echo's media stays on loopback.
-    this.backendTransport = 'none';
-    // What stands in Janus' place is the same program.
-    this.server = { start: async () => {}, kill: async () => {}, running: true };
+    // The echo's media stays on loopback, and it is the same program.
+    this.backendTransport = janus.length > 0 ? 'udp' : 'none';
+    this.server = janus.length > 0 ? undefined : { start: async () => {}, kill: async () => {}, running: true };
   }
 
   // What the case at hand expects of the browser.
@@ -26,7 +26,7 @@ export class Demo {
 
   async start() {
     this.certificates = certificates();
-    const flags = ['--host', addr.edgeFront, '--port', SHARED_PORT, '--udp-port', ICE_PORT];
+    const flags = ['--host', addr.edgeFront, '--port', SHARED_PORT, '--udp-port', ICE_PORT, ...this.janus.flatMap((url) => ['--janus', url])];
     this.program = new Program(this.run, 'edge', [this.binary, 'demo', ...flags.map(String)], {
       log: this.log,
       env: { XRTC_LOG: process.env.XRTC_LOG ?? 'info,xrtc=debug' },

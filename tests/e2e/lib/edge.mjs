@@ -13,6 +13,12 @@ export const HTTP_PORT = 8080;
 export const ICE_PORT = 6001;
 // The one TCP port of the groups that have no UDP port: pages, signalling and media, plain and TLS.
 export const SHARED_PORT = 8443;
+// STUN and TURN over UDP and TCP, and in TLS.
+export const TURN_PORT = 3478;
+export const TURN_TLS_PORT = 5349;
+// For operators; from the client's side, as the browser is there.
+export const ADMIN_PORT = 9090;
+export const ADMIN_TOKEN = 'token-of-the-end-to-end-run';
 export const DIAL_TIMEOUT_MS = 2000;
 // The drain of one second, and a moment for what is under way.
 const STOP_PATIENCE_MS = 4000;
@@ -21,10 +27,11 @@ export class Edge {
   // `rewrite: false` is the negative control: the same proxy, without its duties to the SDP.
   // `route`: further keys of the route, such as icedirect.
   // `media`: the upstream group, where it is not the one Janus.
+  // `live`: rooms of protocol live over Janus' VideoRoom, events to a broker beside the edge.
   // `shared`: one TCP port for everything and no UDP port; `pages` is where the pages are, as the edge reaches them.
   // `candidate`: the address that is published, where it is not the edge's own.
-  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, pages, route = {}, media, six = false, candidate }) {
-    Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, pages, route });
+  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, live = false, pages, route = {}, media, six = false, candidate, turn = false }) {
+    Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, live, pages, route, turn });
     this.media = media ?? { servers: [restOf(addr.janus), wsOf(addr.janus)] };
     this.backendTransport = route.icetcp ? 'tcp' : 'udp';
     this.port = shared ? SHARED_PORT : HTTP_PORT;
@@ -32,7 +39,8 @@ export class Edge {
     this.six = six;
     this.candidate = candidate;
     this.remoteIp = six ? addr.edgeFrontSix : addr.edgeFront;
-    this.clientIp = six ? addr.clientSix : addr.client;
+    // Who comes through a relay comes from the edge itself.
+    this.clientIp = turn ? addr.edgeFront : six ? addr.clientSix : addr.client;
     const host = `${bracketed(this.remoteIp)}:${this.port}`;
     this.servers = {
       rest: `http://${host}/janus`,
@@ -71,12 +79,14 @@ export class Edge {
 
   #config() {
     if (this.whip) return whipConfig();
+    if (this.live) return liveConfig(`${this.routes}.events`);
     if (this.shared) {
       const made = certificate(this.routes);
       this.certificate = made.cert;
       return sharedConfig(this.pages, made, mediaGroup(this.media));
     }
-    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media), this.six, this.candidate);
+    const turn = this.turn ? turnConfig(certificate(this.routes)) : '';
+    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media), this.six, this.candidate) + turn;
   }
 
   #listens() {
@@ -132,9 +142,29 @@ services:
           upstream: http://media
           paths: [/janus]
           protos: [ws@janus-protocol]
-${further}${media}  ice:
+${further}${media}${six ? '' : operators()}  ice:
     proto: udp
     net: {addr: "${ice}:${ICE_PORT}", enable_ice: true, candidate_ips: ["${told}"]}
+`;
+}
+
+function turnConfig({ cert, key }) {
+  return `  turn0:
+    proto: turn
+    net:
+      addr: "${addr.edgeFront}:${TURN_PORT}"
+      tls_addr: "${addr.edgeFront}:${TURN_TLS_PORT}"
+      tls_crt_file: "${cert}"
+      tls_key_file: "${key}"
+    turn: {realm: example.org, auth: {users: {john: s3cr3t}}}
+`;
+}
+
+function operators() {
+  return `  operators:
+    proto: admin
+    net: {addr: "${addr.edgeFront}:${ADMIN_PORT}"}
+    admin: {token: ${ADMIN_TOKEN}}
 `;
 }
 
@@ -147,6 +177,30 @@ services:
     http:
       routes:
         whip: {upstream: "${whipUpstream}", paths: [{/live: /endpoint}]}
+  ice:
+    proto: udp
+    net: {addr: ":${ICE_PORT}", enable_ice: true, candidate_ips: [${addr.edgeFront}]}
+`;
+}
+
+export const LIVE_SECRET = 'secret of the e2e run';
+
+function liveConfig(events) {
+  return `drain_timeout: 1s
+services:
+  media: {proto: upstream, servers: ["${wsOf(addr.janus)}"]}
+  front:
+    proto: http
+    net: {addr: "${addr.edgeFront}:${HTTP_PORT}"}
+    http:
+      routes:
+        live:
+          paths: [/api]
+          signalling:
+            protocol: live
+            jwt_secret: "${LIVE_SECRET}"
+            upstream: "http://media"
+            events: {amqp: "amqp://127.0.0.1:5672", file: "${events}"}
   ice:
     proto: udp
     net: {addr: ":${ICE_PORT}", enable_ice: true, candidate_ips: [${addr.edgeFront}]}

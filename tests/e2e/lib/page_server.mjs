@@ -8,6 +8,8 @@ import { addr } from './namespaces.mjs';
 const root = new URL('../', import.meta.url);
 const FILES = {
   '/whip.html': ['pages/whip.html', 'text/html'],
+  '/live.html': ['pages/live.html', 'text/html'],
+  '/live.js': ['pages/live.js', 'text/javascript'],
   '/': ['pages/call.html', 'text/html'],
   '/call.js': ['pages/call.js', 'text/javascript'],
   '/janus.js': ['node_modules/janus-gateway/npm/dist/janus.es.js', 'text/javascript'],
