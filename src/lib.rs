@@ -29,4 +29,5 @@ pub mod session;
 pub mod signalling;
 pub mod stun;
 pub mod telemetry;
+pub mod turn;
 mod ws_frame;

@@ -12,12 +12,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use support::backend::Backend;
 use support::client::{Client, negotiate};
 use support::edge::Edge;
 use support::registered::{self, BACKEND_PWD, Peer};
 use support::{sdp, within};
+use tokio_tungstenite::tungstenite::Message;
 
 const TOKEN: &str = "a-token-of-this-test-0123";
 
@@ -37,7 +39,7 @@ impl World {
             format!(
                 "services:\n  admin0:\n    proto: admin\n    net: {{addr: \"{admin}\"}}\n{section}  udp0:\n    proto: udp\n    \
                  net: {{addr: \"{}\", enable_ice: true}}\n  http0:\n    proto: http\n    net: {{addr: \"{}\"}}\n    http:\n      \
-                 routes:\n        janus: {{upstream: \"http://{backend}\", paths: [/janus]}}\nmedia: {{workers: 2}}\n",
+                 routes:\n        janus: {{upstream: \"http://{backend}\", paths: [/janus]}}\n        rooms: {{signalling: {{protocol: webrtc-server, auth: {{users: {{ann: pw}}}}}}}}\nmedia: {{workers: 2}}\n",
                 ground.udp, ground.tcp
             )
         });
@@ -408,6 +410,66 @@ async fn a_draining_edge_is_not_ready_and_still_answers_operators() {
     assert_eq!(world.ask("GET", "/healthz").0, 200);
     assert_eq!(world.json("/api/sessions")["running"], 1);
     client.ping("while it drains").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_are_seen_spoken_into_and_somebody_is_removed() {
+    let backend = Backend::start().await;
+    let world = World::new(backend.addr, Some(TOKEN));
+    let stream = tokio::net::TcpStream::connect(world.edge.http).await.unwrap();
+    let url = format!("ws://{}/websocket/a%20room", world.edge.http);
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let login = r#"{"event":"authenticate","data":{"username":"ann","password":"pw"}}"#;
+    within(5, "room", socket.send(Message::text(login))).await.unwrap();
+    within(5, "room", socket.next()).await.unwrap().unwrap();
+    let listed = world.json("/api/rooms");
+    assert_eq!(listed["total"], 1);
+    let row = serde_json::json!({"room": "a room", "protocol": "webrtc-server", "service": "http0", "route": "rooms", "peers": 1});
+    assert_eq!(listed["rooms"][0], row);
+    let peers = world.json("/api/rooms/a%20room/peers");
+    assert_eq!((&peers[0]["username"], peers.as_array().unwrap().len()), (&Value::from("ann"), 1));
+    assert_eq!(world.json("/api/rooms/nobody/peers"), serde_json::json!([]));
+    let id = peers[0]["peer_id"].as_str().unwrap().to_owned();
+
+    let post = |path: &str, body: &str| {
+        let size = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n{body}"
+        );
+        let (status, _, answer) = world.send(&request);
+        (status, String::from_utf8(answer).unwrap())
+    };
+    let delivered = post("/api/rooms/a%20room/publish", r#"{"event":"news","data":{"n":9007199254740993}}"#);
+    assert_eq!(delivered, (200, r#"{"delivered":1}"#.to_owned()));
+    assert_eq!(
+        within(5, "room", socket.next()).await.unwrap().unwrap().to_text().unwrap(),
+        r#"{"event":"news","data":{"n":9007199254740993}}"#
+    );
+    assert_eq!(post("/api/send", &format!(r#"{{"event":"hi","peer_id":"{id}"}}"#)).0, 204);
+    assert_eq!(
+        within(5, "room", socket.next()).await.unwrap().unwrap().to_text().unwrap(),
+        r#"{"event":"hi"}"#
+    );
+    for (path, body, status) in [
+        ("/api/send", r#"{"event":"hi","peer_id":"nobody"}"#, 404),
+        ("/api/send", r#"{"event":"hi"}"#, 400),
+        ("/api/rooms/r/publish", "{", 400),
+        ("/api/rooms/r/publish", r#"{"event":7}"#, 400),
+        ("/api/rooms/r/publish", r#"{"event":"x"}"#, 200),
+    ] {
+        assert_eq!(post(path, body).0, status, "{path} {body}");
+    }
+    let path = format!(
+        "/api/rooms/a%20room/peers/{}",
+        id.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D")
+    );
+    assert_eq!(world.ask("DELETE", &path).0, 204);
+    let Message::Close(Some(frame)) = within(5, "room", socket.next()).await.unwrap().unwrap() else {
+        panic!("no close")
+    };
+    assert_eq!(u16::from(frame.code), 1008);
+    assert_eq!(world.ask("DELETE", &path).0, 404);
+    assert_eq!(world.json("/api/rooms")["total"], 0);
 }
 
 /// Names in the first column of the table of docs/metrics.md.

@@ -85,7 +85,9 @@ fn its_first_spelling_loads_with_a_warning_for_each_old_key() {
 #[test]
 fn the_registration_service_s_sample_loads_unchanged_and_all_of_it_is_served() {
     let loaded = load(&vector("generation_b.yml"));
-    assert_eq!(said(&loaded.warnings, Severity::Notice), [""; 0]);
+    let listeners = xrtc::config::report::Report::new(&loaded.config, &[]).listeners;
+    let idle: Vec<_> = listeners.iter().filter(|listener| listener.does.starts_with("nothing")).collect();
+    assert!(!listeners.is_empty() && idle.is_empty(), "{idle:?}");
 }
 
 #[test]
@@ -138,7 +140,21 @@ fn every_key_is_read() {
     assert_eq!(http.routes[0].ws_protocols, ["janus-protocol"]);
     assert_eq!(http.routes.len(), 8);
     check_rooms(&http.routes[4..]);
-    assert!(matches!(services[3].kind, ServiceKind::Turn));
+    let ServiceKind::Turn(turn) = &services[3].kind else { panic!("{:?}", services[3].kind) };
+    assert_eq!(
+        (turn.realm.as_str(), turn.external_ips.len(), turn.relay_ports.clone()),
+        ("example.org", 2, 49152..=65535)
+    );
+    assert_eq!(turn.external_ips[1].private, Some([10, 0, 0, 5].into()));
+    assert_eq!((turn.allocations, turn.allocations_per_user, turn.allocations_per_client), (5, 4, 3));
+    assert_eq!((turn.bandwidth, turn.max_lifetime.as_secs(), turn.stranger_answers), (64 << 10, 600, 7));
+    assert_eq!((turn.auth.users.len(), turn.auth.secrets.len(), turn.tls_listen.is_some()), (1, 1, true));
+    assert!(services[1].carries_turn);
+    let credentials = http.turn_credentials.as_ref().expect("gives credentials");
+    assert_eq!(
+        (credentials.path.as_str(), credentials.ttl.as_secs(), credentials.uris.len()),
+        ("/turn", 60, 1)
+    );
     assert!(matches!(services[4].kind, ServiceKind::Admin(_)));
 }
 
@@ -523,7 +539,7 @@ fn doubtful_files_are_warned() {
             "4:69 services.a.http.routes.r.upstream: no upstream service is named janus_pol, so this is a host \
              (did you mean `http://janus_pool`?)",
             "4:96 services.a.http.routes.r.offer: has no effect without dialect: json",
-            "5:3 services.t: does nothing without net.enable_ice: true or enable_http: true",
+            "5:3 services.t: does nothing without net.enable_ice: true, net.enable_turn: true or enable_http: true",
             "5:52 services.t.net.candidate_ips: has no effect without enable_ice: true",
             "6:31 services.u.net.addr: port 6000: browsers send no ICE there: the port is on their list of blocked ports \
              (\"bad ports\" of the Fetch standard) (take another one, such as 3478 or 6001)",

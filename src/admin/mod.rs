@@ -11,6 +11,7 @@ mod page;
 mod pcap;
 mod process;
 mod render;
+mod rooms;
 mod router;
 mod server;
 mod service;

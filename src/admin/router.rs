@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::service::Admin;
-use super::{auth, page, pcap};
+use super::{auth, page, pcap, rooms};
 use crate::session::observe::{Captured, Leg, Tap};
 use crate::session::registration::SessionId;
 use crate::telemetry::metrics::text;
@@ -36,6 +36,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/api/upstreams", get(upstreams))
         .route("/api/history", get(history))
         .route("/api/events", get(events))
+        .merge(rooms::routes())
         .route_layer(middleware::from_fn_with_state(admin.clone(), admit));
     Router::new()
         .route("/", get(|| async { page::dashboard() }))
@@ -51,7 +52,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
 }
 
 /// An error, as JSON.
-struct Problem(StatusCode, String);
+pub(super) struct Problem(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

@@ -11,6 +11,7 @@ use super::directory::Directory;
 use super::live::Live;
 use super::{Packets, Upstreams};
 use crate::config::Secret;
+use crate::signalling::Rooms;
 use crate::telemetry::metrics::Sources;
 
 /// A worker answers within microseconds; one that takes so long hangs.
@@ -31,6 +32,8 @@ pub struct Setup {
     pub sources: Arc<Sources>,
     /// How upstreams are.
     pub upstreams: Arc<Upstreams>,
+    /// Every room.
+    pub rooms: Rooms,
     /// What keeps the edge from being ready.
     pub readiness: Arc<Readiness>,
     /// What clients are told to connect to, for people.

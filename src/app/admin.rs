@@ -19,6 +19,7 @@ use crate::listener::tcp::{Arrived, ByteStream, Connections, Web};
 use crate::session::observe::Tap;
 use crate::session::registration::{Command, EndReason, SessionId, SessionSink};
 use crate::session::story::Story;
+use crate::signalling::Rooms;
 use crate::telemetry::metrics::{Family, Kind, MetricSource, Sample, Sources};
 
 /// Connections of operators; their own, so that a crowd of clients does not lock them out.
@@ -37,6 +38,8 @@ pub(super) struct Desk {
     live: Arc<Live>,
     packets: Arc<dyn Packets>,
     upstreams: Arc<Upstreams>,
+    /// Every room.
+    pub(super) rooms: Rooms,
 }
 
 impl Desk {
@@ -59,7 +62,9 @@ impl Desk {
             live: Arc::default(),
             packets: Arc::new(Asked(packets.clone())),
             upstreams,
+            rooms: Rooms::default(),
         };
+        desk.sources.add(Arc::new(desk.rooms.clone()));
         desk.sources.add(desk.directory.clone());
         desk.sources.add(desk.requests.clone());
         desk.sources.add(Arc::new(ProcessMetrics::new()));
@@ -87,6 +92,7 @@ impl Desk {
             directory: self.directory.clone(),
             sources: self.sources.clone(),
             upstreams: self.upstreams.clone(),
+            rooms: self.rooms.clone(),
             readiness,
             published: published(candidates).into(),
             live: self.live.clone(),

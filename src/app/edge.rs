@@ -21,13 +21,13 @@ use super::journal::AnnouncingSink;
 use super::parts::{self, Running};
 use super::ports::{self, Port};
 use super::sites::Sites;
+use super::turn::Surroundings;
 use crate::config::resolve::{self, Candidate};
 use crate::config::{Config, Media, Service, ServiceKind};
 use crate::http::{Budgets, Phase, Registrar};
 use crate::listener::tcp::{Connections, StreamCounters, Tls};
 use crate::listener::{Bound, ListenerIndex, PacketSide};
 use crate::session::registration::{SessionEvent, SessionSink};
-use crate::signalling::Rooms;
 
 /// How often certificates are looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -48,7 +48,6 @@ pub(super) struct World {
     pub(super) registrar: Arc<Registrar>,
     pub(super) sites: Arc<Sites>,
     pub(super) desk: Desk,
-    pub(super) rooms: Rooms,
 }
 
 /// The edge as it runs.
@@ -130,7 +129,6 @@ impl Edge {
             counters: Arc::default(),
             sites,
             desk,
-            rooms: Rooms::default(),
             packets,
             sink,
             phase,
@@ -160,7 +158,9 @@ impl Edge {
         self.world.registrar.forget_databases();
         let listeners = self.plan_listeners(&config)?;
         let ports = ports::plan(self, &config, &lines).await?;
-        let parts = parts::plan(&self.parts, &config)?;
+        let around =
+            Surroundings { world: &self.world, config: &config, candidates: &candidates, media: &self.media };
+        let parts = parts::plan(&self.parts, around)?;
 
         // From here on nothing fails, and nothing waits.
         let World { packets, connections, budgets, registrar, .. } = &self.world;
@@ -171,9 +171,12 @@ impl Edge {
         budgets.set_limits(&config.limits);
         registrar.renew(&config.limits, &lines);
         self.listen(listeners);
-        self.serve(ports);
+        // Before the ports, some of which lead to them.
         parts::run(&mut self.parts, parts);
-        self.certificates.store(Arc::new(self.ports.iter().filter_map(|port| port.tls.clone()).collect()));
+        self.serve(ports);
+        let of_ports = self.ports.iter().filter_map(|port| port.tls.clone());
+        let of_parts = self.parts.iter().filter_map(|running| running.part.tls());
+        self.certificates.store(Arc::new(of_ports.chain(of_parts).collect()));
         self.config = config;
         self.candidates = candidates;
         Ok(())

@@ -9,6 +9,7 @@ mod reload;
 mod shutdown;
 mod sites;
 mod systemd;
+mod turn;
 mod watch;
 
 use std::net::SocketAddr;
@@ -78,6 +79,14 @@ pub enum StartError {
         /// Why.
         source: CountriesError,
     },
+    /// A TURN service.
+    #[error("services.{service}.{reason}")]
+    Turn {
+        /// Name of the service.
+        service: Arc<str>,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operating system gives no threads or signals.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -111,7 +120,7 @@ async fn serve(config: &Config, candidates: &[Candidate], tell: impl FnOnce()) -
     let journal = Journal::new(journal_queue, packets.clone(), sites.clone(), desk.directory.clone());
     let journal = tokio::spawn(journal.keep());
     // It ends with the runtime.
-    let rooms = edge.world.rooms.clone();
+    let rooms = edge.world.desk.rooms.clone();
     tokio::spawn(async move { rooms.run().await });
     announce(config, candidates);
     tell();
@@ -120,8 +129,8 @@ async fn serve(config: &Config, candidates: &[Candidate], tell: impl FnOnce()) -
     shutdown::drain(&edge, &mut signals).await;
     samples.abort();
     while edge.tasks.join_next().await.is_some() {}
-    let World { packets, counters, rooms, .. } = edge.world;
-    rooms.settle(NOTICES_PATIENCE).await;
+    let World { packets, counters, desk, .. } = edge.world;
+    desk.rooms.settle(NOTICES_PATIENCE).await;
     // Joining threads blocks, for the milliseconds that they take to end their sessions.
     let stopped = packets.clone();
     let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;

@@ -98,7 +98,7 @@ fn is_tcp(service: &Service) -> bool {
             | ServiceKind::Tcp { http: Some(_), .. }
             | ServiceKind::Tcp { ice: Some(_), .. }
             | ServiceKind::Admin(_)
-    )
+    ) || service.carries_turn
 }
 
 async fn bind(service: &Service) -> Result<(Option<TcpListener>, SocketAddr), StartError> {
@@ -117,7 +117,7 @@ impl Edge {
         http: &Http,
         candidates: &EdgeCandidates,
     ) -> Result<Serves, StartError> {
-        let World { sink, registrar, budgets, rooms, .. } = &self.world;
+        let World { sink, registrar, budgets, .. } = &self.world;
         let (groups, limits) = (&config.upstreams, &config.limits);
         let before = self.before(config, service).and_then(|port| port.site.clone());
         let built = match &before {
@@ -125,7 +125,7 @@ impl Edge {
             None => HttpService::new(http, groups, limits, candidates, sink),
         };
         let built = built
-            .and_then(|built| built.with_rooms(&service.name, http, rooms))
+            .and_then(|built| built.with_rooms(&service.name, http, &self.world.desk.rooms))
             .map_err(|source| StartError::Service { service: service.name.clone(), source })?
             .with_rest(http, registrar)
             .map_err(|source| StartError::Countries { service: service.name.clone(), source })?
@@ -194,6 +194,7 @@ impl Edge {
                 .map(|site| Arc::new(Website { site, phase: self.world.phase.subscribe() }) as Arc<dyn Web>)
                 .or(admin),
             door: door.clone().filter(|_| carries_ice),
+            turn: super::turn::door(super::parts::first_turn(&self.parts)).filter(|_| service.carries_turn),
             tls: tls.clone(),
             proxies: service.proxies.clone(),
             trusted: service.http().map_or(Vec::new(), |http| http.trusted_proxies.clone()),

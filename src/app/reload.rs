@@ -133,6 +133,7 @@ fn needs_restart(started: &Media, wanted: &Media) -> Vec<&'static str> {
         ("media.workers", started.workers != wanted.workers),
         ("media.socket_buffer", started.socket_buffer != wanted.socket_buffer),
         ("media.offload", started.offload != wanted.offload),
+        ("media.pin_workers", started.pin_workers != wanted.pin_workers),
     ];
     keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
 }

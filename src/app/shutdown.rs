@@ -13,7 +13,6 @@ use tracing::{info, warn};
 use super::edge::Edge;
 use super::systemd;
 use crate::http::Phase;
-use crate::listener::PacketSide;
 
 /// How often a drain looks whether the last session is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -57,7 +56,8 @@ pub(super) async fn drain(edge: &Edge, signals: &mut Signals) {
     let sessions = packets.live_sessions();
     info!(sessions, timeout_s = timeout.as_secs(), "draining; a second signal stops at once");
     systemd::draining(sessions, timeout);
-    let mut waiting = std::pin::pin!(drained(packets, timeout));
+    let live = || packets.live_sessions() + super::parts::allocations(&edge.parts);
+    let mut waiting = std::pin::pin!(drained(&live, timeout));
     loop {
         tokio::select! {
             () = &mut waiting => break,
@@ -74,11 +74,11 @@ pub(super) async fn drain(edge: &Edge, signals: &mut Signals) {
     edge.world.phase.send_replace(Phase::Stopping);
 }
 
-async fn drained(packets: &PacketSide, timeout: Duration) {
+async fn drained(live: &dyn Fn() -> usize, timeout: Duration) {
     let start = Instant::now();
     let mut said = start;
     while start.elapsed() < timeout {
-        let sessions = packets.live_sessions();
+        let sessions = live();
         if sessions == 0 {
             return info!(took_s = start.elapsed().as_secs(), "drained: the last session is over");
         }
@@ -90,5 +90,5 @@ async fn drained(packets: &PacketSide, timeout: Duration) {
         }
         sleep(LOOK_EVERY).await;
     }
-    warn!(sessions = packets.live_sessions(), "drain timeout: the remaining sessions end now");
+    warn!(sessions = live(), "drain timeout: the remaining sessions end now");
 }

@@ -21,8 +21,6 @@ pub enum Severity {
     Error,
     /// Something is ignored or will not do what it seems to say.
     Warning,
-    /// A valid setting whose feature this version does not serve yet.
-    Notice,
 }
 
 impl Severity {
@@ -30,7 +28,6 @@ impl Severity {
         match self {
             Severity::Error => "error",
             Severity::Warning => "warning",
-            Severity::Notice => "notice",
         }
     }
 
@@ -38,7 +35,6 @@ impl Severity {
         match self {
             Severity::Error => "\x1b[1;31m",
             Severity::Warning => "\x1b[1;33m",
-            Severity::Notice => "\x1b[1;36m",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::finding::{ConfigError, Finding, Invalid, Severity, Source};
 use super::section::Findings;
-use super::{Config, Service, env, known, raw, served, services};
+use super::{Config, Service, env, known, raw, services};
 
 /// A usable configuration, and what there is to say about it.
 #[derive(Clone, Debug)]
@@ -67,11 +67,7 @@ impl Config {
         let fails = findings.iter().any(|finding| finding.severity == Severity::Error);
         match config.filter(|_| !fails) {
             Some(config) => Ok(Loaded { config, warnings: findings, source }),
-            None => {
-                // What is not served yet matters only once the file can be used.
-                findings.retain(|finding| finding.severity != Severity::Notice);
-                Err(ConfigError::Invalid(Box::new(Invalid { source, findings })))
-            }
+            None => Err(ConfigError::Invalid(Box::new(Invalid { source, findings }))),
         }
     }
 }
@@ -98,7 +94,6 @@ fn mean(path: &Path, text: &str, surroundings: Surroundings<'_>) -> (Option<Conf
     // A value that could not be expanded would only cause follow-up errors; the rest of the file is still looked at.
     let unexpanded: Vec<_> = findings.0.iter().map(|finding| finding.path.clone()).collect();
     known::check(&root, &mut findings.0);
-    served::check(&root, &mut findings.0);
     let before = findings.0.len();
     let config = services::config(path, &root, surroundings.cores, &mut findings);
     let mut index = 0;

@@ -12,7 +12,6 @@ mod env;
 mod finding;
 mod groups;
 mod known;
-mod later;
 mod limits;
 mod live;
 mod load;
@@ -22,9 +21,9 @@ pub mod report;
 pub mod resolve;
 mod routes;
 mod section;
-mod served;
 mod services;
 mod signalling;
+mod turn;
 mod urls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -43,6 +42,7 @@ pub use signalling::{
     BlueprintsRules, GstRules, RoomLimits, RoomRules, RoomWebhook, Signalling, TurnCredentials,
     WebrtcServerRules,
 };
+pub use turn::{ExternalIp, Turn, TurnMinting};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -76,6 +76,8 @@ pub struct Service {
     pub tls: Option<TlsFiles>,
     /// `net.proxy_protocol`: connections from these addresses start with a PROXY header; an empty list means all.
     pub proxies: Option<Vec<IpNet>>,
+    /// `net.enable_turn`: `proto: tcp` that carries TURN too, of the first TURN service.
+    pub carries_turn: bool,
     /// What it does.
     pub kind: ServiceKind,
 }
@@ -116,8 +118,8 @@ pub enum ServiceKind {
     },
     /// `proto: http`.
     Http(Http),
-    /// `proto: turn` (served from a later version on).
-    Turn,
+    /// `proto: turn`.
+    Turn(Turn),
     /// `proto: admin`.
     Admin(Admin),
 }
@@ -164,6 +166,8 @@ pub struct Http {
     pub routes: Vec<Route>,
     /// Timeouts and pool of upstream connections.
     pub upstream: UpstreamTuning,
+    /// `turn_credentials`.
+    pub turn_credentials: Option<TurnMinting>,
     /// `trusted_proxies`.
     pub trusted_proxies: Vec<IpNet>,
     /// `optimal`.

@@ -4,7 +4,9 @@
 use std::fmt;
 
 use super::resolve::Candidate;
-use super::{Balance, CandidateHost, Config, DialectKind, Http, Route, RouteUpstream, Service, ServiceKind};
+use super::{
+    Balance, CandidateHost, Config, DialectKind, Http, Route, RouteUpstream, Service, ServiceKind, Turn,
+};
 
 /// The summary of a [`Config`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,13 +76,22 @@ fn listener(service: &Service, candidates: &[Candidate]) -> Listener {
             ("tcp", if does.is_empty() { "nothing".into() } else { with_tls(service, does.join("; ")) })
         }
         ServiceKind::Http(http) => ("http", with_tls(service, serves(http))),
-        ServiceKind::Turn => ("turn", "nothing yet".into()),
+        ServiceKind::Turn(turn) => ("turn", relays(service, turn)),
         ServiceKind::Admin(admin) => {
             let whom = if admin.token.is_some() { "with a token" } else { "for this host, without a token" };
             ("admin", with_tls(service, format!("dashboard, metrics, sessions; {whom}")))
         }
     };
     Listener { service: service.name.to_string(), proto, address: service.listen.to_string(), does }
+}
+
+fn relays(service: &Service, turn: &Turn) -> String {
+    let ips: Vec<String> = turn.external_ips.iter().map(|ip| ip.public.to_string()).collect();
+    let at = if ips.is_empty() { String::new() } else { format!(" at {}", ips.join(", ")) };
+    let (first, last) = (turn.relay_ports.start(), turn.relay_ports.end());
+    let tls = turn.tls_listen.filter(|_| service.tls.is_some());
+    let tls = tls.map_or(String::new(), |addr| format!("; TLS on {addr}"));
+    format!("STUN and TURN over UDP and TCP, relays{at} on ports {first}-{last}{tls}")
 }
 
 fn with_tls(service: &Service, does: String) -> String {

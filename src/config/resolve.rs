@@ -116,6 +116,11 @@ fn published_ip(
     }
 }
 
+/// Addresses of this host that others may reach, in the system's order: no loopback, no link-local.
+pub fn usable(lookup: &dyn Lookup) -> Vec<IpAddr> {
+    lookup.interfaces().iter().map(IpAddr::to_canonical).filter(is_usable).collect()
+}
+
 /// First global-unicast IPv4, private ranges count; else the first such IPv6.
 fn choose(ips: &[IpAddr]) -> Option<IpAddr> {
     let mut usable = ips.iter().map(IpAddr::to_canonical).filter(is_usable);

@@ -17,7 +17,7 @@ use super::outline::Outline;
 use super::raw::Node;
 use super::routes::{self, Inherited, Policy, file};
 use super::section::{Findings, Section};
-use super::{CandidateHost, Config, Ice, Media, Service, ServiceKind, TlsFiles, later};
+use super::{CandidateHost, Config, Ice, Media, Service, ServiceKind, TlsFiles, turn};
 
 /// Turns the tree into a [`Config`]. What it returns is of use only if no error was found on the way.
 pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Findings) -> Option<Config> {
@@ -40,6 +40,7 @@ pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Find
         }
     }
     refuse_shared_addresses(&listening, &root, findings);
+    expect_turn_service(&listening, &root, findings);
     Some(Config {
         file: path.to_owned(),
         services: listening,
@@ -129,10 +130,7 @@ fn service(
         ("udp", _) => ServiceKind::Udp { ice: ice(&net, listen, findings) },
         ("tcp", Some(http)) => tcp(section, &net, listen, http, findings),
         ("http", Some(http)) => ServiceKind::Http(http),
-        ("turn", _) => {
-            later::turn(section, findings);
-            ServiceKind::Turn
-        }
+        ("turn", _) => ServiceKind::Turn(turn::turn(section, findings)),
         _ => ServiceKind::Admin(super::admin::admin(section, listen, findings)),
     };
     if let ServiceKind::Udp { ice: None } = kind {
@@ -142,7 +140,8 @@ fn service(
     let tls = if proto == "udp" { None } else { tls(&net, findings) };
     let has_header = matches!(proto, "tcp" | "http") && net.flag(findings, "proxy_protocol", false);
     let proxies = has_header.then_some(trusted);
-    Some(Service { name: Arc::from(name), listen: listen?, tls, proxies, kind })
+    let carries_turn = proto == "tcp" && net.flag(findings, "enable_turn", false);
+    Some(Service { name: Arc::from(name), listen: listen?, tls, proxies, carries_turn, kind })
 }
 
 fn tcp(
@@ -158,11 +157,12 @@ fn tcp(
         let path = super::section::join(&section.path, "http");
         findings.warn(section.place("http"), &path, "has no effect without enable_http: true");
     }
-    if ice.is_none() && !enabled {
+    let carries_turn = net.flag(&mut Findings::default(), "enable_turn", false);
+    if ice.is_none() && !enabled && !carries_turn {
         findings.warn(
             section.at,
             &section.path,
-            "does nothing without net.enable_ice: true or enable_http: true",
+            "does nothing without net.enable_ice: true, net.enable_turn: true or enable_http: true",
         );
     }
     ServiceKind::Tcp { ice, http: enabled.then_some(http) }
@@ -264,6 +264,19 @@ fn refuse_shared_addresses(services: &[Service], root: &Section<'_>, findings: &
     }
 }
 
+/// A shared port that carries TURN needs a service that says who may have a relay.
+fn expect_turn_service(services: &[Service], root: &Section<'_>, findings: &mut Findings) {
+    if services.iter().any(|service| matches!(service.kind, ServiceKind::Turn(_))) {
+        return;
+    }
+    for service in services.iter().filter(|service| service.carries_turn) {
+        let net = root.node.get("services").and_then(|s| s.get(&service.name)).and_then(|s| s.get("net"));
+        let at = net.and_then(|net| net.get("enable_turn")).map_or(root.at, |node| node.at);
+        let message = "expected a service with proto: turn, which says who may have a relay, found none";
+        findings.error(at, &format!("services.{}.net.enable_turn", service.name), message);
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Transport {
     Udp,
@@ -273,7 +286,7 @@ enum Transport {
 fn transports(kind: &ServiceKind) -> &'static [Transport] {
     match kind {
         ServiceKind::Udp { .. } => &[Transport::Udp],
-        ServiceKind::Turn => &[Transport::Udp, Transport::Tcp],
+        ServiceKind::Turn(_) => &[Transport::Udp, Transport::Tcp],
         _ => &[Transport::Tcp],
     }
 }

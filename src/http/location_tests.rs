@@ -28,6 +28,7 @@ fn table(server: ServerUrl, paths: Vec<PathRule>) -> RouteTable {
         rest: false,
         routes: vec![route],
         upstream: UpstreamTuning::default(),
+        turn_credentials: None,
         trusted_proxies: Vec::new(),
         optimal: Optimal::Always,
         geoip_db: None,

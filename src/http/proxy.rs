@@ -32,6 +32,7 @@ use super::routing::{Unrouted, find_route, unrouted};
 use super::server::ClientConnection;
 use super::service::{HttpService, ServedRoute};
 use super::session_urls;
+use super::turn_credentials;
 use super::upstream::{self, OutgoingBody};
 use super::websocket;
 use crate::dialect::{Carrier, ExchangeId, Head, Message, Side, Verdict};
@@ -96,6 +97,12 @@ async fn phases(
     {
         trace.route = Some(Arc::from("rest"));
         return rest.respond(resource, client.arrival.peer.ip(), request).await;
+    }
+    if let Some(config) = service.turn_credentials().filter(|config| config.path == request.uri().path())
+        && !matches!(found, Err(Fault::Misdirected))
+    {
+        trace.route = Some(Arc::from("turn_credentials"));
+        return Ok(turn_credentials::respond(config, &request));
     }
     let (chosen, route) = match found {
         Ok(found) => found,
@@ -291,6 +298,7 @@ async fn returning(
     head.headers.extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
     head.version = Version::HTTP_11;
     let found_at = session_urls::of_edge(service, route, asked, server, &mut head);
+    turn_credentials::link(service, route, asked, &mut head);
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let (method, status) = (asked.method.as_str(), head.status.as_u16());
     let reader = route.conversation.as_deref();

@@ -48,12 +48,29 @@ pub async fn serve_connection<I>(
     io: I,
     arrival: Arrival,
     service: impl Into<Current>,
+    phase: watch::Receiver<Phase>,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let client = Arc::new(ClientConnection { arrival, phase: phase.clone(), next: Mutex::new(None) });
+    // In a box that is gone with the last request: a WebSocket must not keep the memory of HTTP as long as it is open.
+    Box::pin(serve_http(io, service.into(), &client, phase)).await;
+    let relay = client.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(client);
+    if let Some(relay) = relay {
+        relay.await;
+    }
+}
+
+/// Serves requests until the connection ends or becomes something else.
+async fn serve_http<I>(
+    io: I,
+    current: Current,
+    client: &Arc<ClientConnection>,
     mut phase: watch::Receiver<Phase>,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let current = service.into();
-    let client = Arc::new(ClientConnection { arrival, phase: phase.clone(), next: Mutex::new(None) });
     let for_requests = client.clone();
     let requests = Arc::new(());
     let underway = Arc::downgrade(&requests);
@@ -83,10 +100,6 @@ pub async fn serve_connection<I>(
     };
     if let Err(error) = ended {
         trace!(peer = %client.arrival.peer, %error, "client connection ended");
-    }
-    let relay = client.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(relay) = relay {
-        relay.await;
     }
 }
 

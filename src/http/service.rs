@@ -325,6 +325,11 @@ impl HttpService {
         groups.collect::<BTreeSet<_>>().into_iter()
     }
 
+    /// Where TURN credentials are given out.
+    pub(super) fn turn_credentials(&self) -> Option<&config::TurnMinting> {
+        self.config.turn_credentials.as_ref()
+    }
+
     /// The REST API, and what of it `path` names.
     pub(super) fn rest(&self, path: &str) -> Option<(&Rest, Resource)> {
         Some((self.rest.as_ref()?, Resource::at(path)?))
@@ -366,6 +371,10 @@ impl HttpService {
 }
 
 impl ServedRoute {
+    pub(super) fn dialect(&self) -> Option<&DialectKind> {
+        self.dialect.as_ref()
+    }
+
     /// What a request on this route needs.
     pub(super) fn need(&self, kind: RequestKind, path: &str, headers: &HeaderMap) -> Need<'_> {
         let mut belongs = match self.upstream {

@@ -10,6 +10,7 @@ mod listeners;
 mod metrics;
 mod socket;
 pub mod tcp;
+pub mod turn;
 mod worker;
 mod worker_backends;
 mod worker_streams;

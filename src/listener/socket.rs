@@ -66,6 +66,11 @@ impl Socket {
         Ok((Socket::tune(udp, media)?, local))
     }
 
+    /// A socket that is bound already.
+    pub(super) fn adopt(udp: UdpSocket, media: &Media) -> io::Result<Socket> {
+        Socket::tune(udp, media)
+    }
+
     pub(super) fn fd(&self) -> RawFd {
         self.udp.as_raw_fd()
     }

@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, trace, warn};
 
-use super::batch::{Datagram, Outgoing, REPLIES, Receiver, Sender, pin_to};
+use super::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender, pin_to};
 use super::socket::Socket;
 use super::tcp::FromStream;
 use super::worker_backends::BackendEnd;
@@ -300,7 +300,7 @@ impl Worker {
         if queue.is_empty() {
             self.dirty.push(to.via);
         }
-        queue.push(Outgoing { to: to.to, local: to.local, offset, len });
+        queue.push(Outgoing { to: to.to, local: to.local, offset, len, head: Head::Empty });
     }
 
     pub(super) fn flush(&mut self) {

@@ -128,6 +128,7 @@ fn table(servername: Option<&str>, routes: Vec<Route>) -> RouteTable {
             tls_verify: true,
             ca_file: None,
         },
+        turn_credentials: None,
         trusted_proxies: Vec::new(),
         optimal: Optimal::Always,
         geoip_db: None,

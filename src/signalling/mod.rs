@@ -9,6 +9,7 @@ mod bearers;
 mod blueprints;
 mod broker;
 mod counters;
+mod fuzzing;
 mod gst;
 mod hooks;
 mod hub;
@@ -28,6 +29,7 @@ mod webrtcsink;
 #[cfg(test)]
 mod world_tests;
 
+pub use fuzzing::fuzz;
 pub use hub::{Entry, Hub, RoomsError};
 pub use link::{Conversation, Dialled, MediaServer};
 pub use protocol::{Knock, Refusal, ServerEvent};

@@ -154,8 +154,9 @@ impl Entry {
                 Message::Pong(_) => continue,
             };
             if let Some(question) = self.hub.input(self.peer, input) {
-                // Whoever has to be asked is asked in the client's own time: what it sends meanwhile waits.
-                let mut answer = pin!(self.hub.answer(question));
+                // Whoever has to be asked is asked in the client's own time: what it sends meanwhile waits. The question takes
+                // kilobytes, which a client that is in must not keep.
+                let mut answer = Box::pin(self.hub.answer(question));
                 let answer = loop {
                     tokio::select! {
                         answer = answer.as_mut() => break answer,

@@ -53,6 +53,16 @@ impl ErrorCode {
             Self::UNAUTHENTICATED => "Unauthenticated",
             Self::UNKNOWN_ATTRIBUTE => "Unknown Attribute",
             Self::ROLE_CONFLICT => "Role Conflict",
+            // Those of TURN (RFC 8656 §19).
+            Self(403) => "Forbidden",
+            Self(437) => "Allocation Mismatch",
+            Self(438) => "Stale Nonce",
+            Self(440) => "Address Family not Supported",
+            Self(441) => "Wrong Credentials",
+            Self(442) => "Unsupported Transport Protocol",
+            Self(443) => "Peer Address Family Mismatch",
+            Self(486) => "Allocation Quota Reached",
+            Self(508) => "Insufficient Capacity",
             _ => "Error",
         }
     }
@@ -171,6 +181,13 @@ impl<'a> Message<'a> {
     /// Any attribute that carries an address in the same way.
     pub fn xor_address(&self, typ: AttributeType) -> Option<SocketAddr> {
         address::decode(self.get(typ)?, &self.transaction_id())
+    }
+
+    /// All attributes of this type, as addresses; `None` for one that is none.
+    pub fn xor_addresses(&self, typ: AttributeType) -> impl Iterator<Item = Option<SocketAddr>> + 'a {
+        let id = self.transaction_id();
+        let of_type = self.attributes().filter(move |attribute| attribute.typ == typ);
+        of_type.map(move |attribute| address::decode(attribute.value, &id))
     }
 
     /// ERROR-CODE and its phrase; the phrase is empty when it is not UTF-8.

@@ -14,6 +14,7 @@ import { addr, setClientSix } from './lib/namespaces.mjs';
 import { servePages } from './lib/page_server.mjs';
 import { Program } from './lib/processes.mjs';
 import { Report } from './lib/report.mjs';
+import { RoomsEdge } from './lib/rooms_edge.mjs';
 import { WhipEndpoint } from './lib/whip_endpoint.mjs';
 
 const { run, scratch, logs, binary, straight, filter } = JSON.parse(process.env.XRTC_E2E);
@@ -66,9 +67,10 @@ async function runGroup(group) {
 function theEdge(group, file) {
   if (straight) return new Straight();
   if (group.demo) return new Demo(run, { binary, log: file('demo.log'), janus: group.janus && [restOf(addr.janus), wsOf(addr.janus)] });
-  const { rewrite, shared, whip, live, route, six, candidate } = group;
+  if (group.rooms) return new RoomsEdge(run, { binary, dir: join(scratch, 'www'), routes: file('routes.yml'), log: file('edge.log') });
+  const { rewrite, shared, whip, live, route, six, candidate, turn } = group;
   const media = group.pair && pairGroup;
-  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, live, route, media, six, candidate, pages: pages.edgeUrl });
+  return new Edge(run, { binary, routes: file('routes.yml'), log: file('edge.log'), rewrite, shared, whip, live, route, media, six, candidate, turn, pages: pages.edgeUrl });
 }
 
 // A WHIP endpoint stands in Janus' place.

@@ -158,6 +158,7 @@ impl Edge {
             stop.send_replace(true);
         });
         let front = Front {
+            turn: None,
             web: Some(Arc::new(Website { service: service.clone(), phase: seen })),
             door: None,
             tls: None,
@@ -200,6 +201,7 @@ pub fn limits() -> Limits {
 /// A service with `routes`.
 pub fn http(routes: Vec<Route>) -> Http {
     Http {
+        turn_credentials: None,
         servername: None,
         root: None,
         root_index: false,

@@ -31,20 +31,24 @@ pub async fn rooms(routes: &str) -> (Edge, Rooms) {
 
 /// The same with further keys of `http`.
 pub async fn rooms_with(http: &str, routes: &str) -> (Edge, Rooms) {
+    let rooms = Rooms::default();
+    let service = service(http, routes, &rooms);
+    let ticking = rooms.clone();
+    tokio::spawn(async move { ticking.run().await });
+    (Edge::serving(service, Record::default(), 10_000).await, rooms)
+}
+
+/// A service with these routes, whose rooms live in `rooms`.
+pub fn service(http: &str, routes: &str, rooms: &Rooms) -> Arc<HttpService> {
     let text = format!(
         "services:\n  h:\n    proto: http\n    net: {{addr: '127.0.0.1:1'}}\n    http:\n      {http}\n      routes:\n{routes}\n"
     );
     let loaded = Config::from_text(&text).unwrap_or_else(|error| panic!("{}", error.render(false)));
     let service = &loaded.config.services[0];
-    let record = Record::default();
-    let sink: Arc<dyn SessionSink> = Arc::new(record.clone());
-    let rooms = Rooms::default();
+    let sink: Arc<dyn SessionSink> = Arc::new(Record::default());
     let http = service.http().unwrap();
     let built = HttpService::new(http, &[], &limits(), &Arc::from(Vec::new()), &sink).unwrap();
-    let built = built.with_rooms(&service.name, http, &rooms).unwrap();
-    let ticking = rooms.clone();
-    tokio::spawn(async move { ticking.run().await });
-    (Edge::serving(Arc::new(built), record, 10_000).await, rooms)
+    Arc::new(built.with_rooms(&service.name, http, rooms).unwrap())
 }
 
 pub async fn dial(edge: &Edge, path: &str) -> Socket {

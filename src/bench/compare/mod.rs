@@ -157,7 +157,15 @@ impl Compare {
         process::raise_file_limit(FILES);
         for (i, &(round, case, program)) in steps.iter().enumerate() {
             eprint!("[{:>3}/{}] {:<44} {:<24} ", i + 1, steps.len(), case.title(), program.title());
-            let reading = bench.read(case, program)?;
+            let reading = match bench.read(case, program) {
+                Ok(reading) => reading,
+                Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
+                // The other rows are worth having without this one.
+                Err(error) => {
+                    eprintln!("{error}");
+                    continue;
+                }
+            };
             eprintln!("{}", in_brief(&reading));
             let record = Record { case: case.clone(), program, round, reading };
             self.keep(&record)?;

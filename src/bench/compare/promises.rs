@@ -82,7 +82,7 @@ fn beats(results: &Results) -> Option<Promise> {
     Some(Promise {
         what: "CPU per packet, times coturn's and rtpengine's, in every case".to_owned(),
         promised: "below 1".to_owned(),
-        measured: format!("{share:.2} at most ({place})"),
+        measured: format!("{share:.3} at most ({place})"),
         kept: share < 1.0,
     })
 }
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!((bursts.measured.as_str(), bursts.kept), ("0.80", false));
         let nearest = line("CPU per packet, times coturn");
         assert!(
-            !nearest.kept && nearest.measured.starts_with("1.05 at most (xrtc, half proxy"),
+            !nearest.kept && nearest.measured.starts_with("1.048 at most (xrtc, half proxy"),
             "{nearest:?}"
         );
         assert_eq!(line("growth").measured, "1.30");

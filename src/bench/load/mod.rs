@@ -150,7 +150,9 @@ impl Load {
         reading.registrations_per_cpu_second = self.set_up(&mut pairs)?;
         proof::both_ways(&pairs)?;
         reading.setup_seconds = before.at.elapsed().as_secs_f64();
-        reading.note_memory(before.memory, self.usage().memory);
+        // Those that only wait are another kind, and smaller.
+        let memory = before.memory.filter(|_| self.idle == 0);
+        reading.note_memory(memory, self.usage().memory);
 
         let mut marks = Vec::with_capacity(2);
         let account = traffic::run(&pairs, &self.plan(), || marks.push(self.usage()));

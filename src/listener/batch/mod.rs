@@ -44,4 +44,55 @@ pub(super) struct Outgoing {
     pub(super) local: Option<IpAddr>,
     pub(super) offset: usize,
     pub(super) len: usize,
+    /// What goes before them and was not received.
+    pub(super) head: Head,
+}
+
+/// Bytes that are sent before those that were received, without moving either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    /// None.
+    Empty,
+    /// These.
+    Bytes([u8; 4]),
+    /// A prepared reply; zeros behind what was received pad it to a multiple of four.
+    Reply {
+        /// Where it lies, see [`Receiver::reply_offset`].
+        offset: usize,
+        /// Its length.
+        len: usize,
+    },
+}
+
+/// What a datagram with a [`Head::Reply`] is padded with.
+static PADDING: [u8; 3] = [0; 3];
+
+impl Outgoing {
+    /// Bytes on the wire.
+    #[inline]
+    fn size(&self) -> usize {
+        match self.head {
+            Head::Empty => self.len,
+            Head::Bytes(head) => head.len() + self.len,
+            Head::Reply { len, .. } => len + self.len.next_multiple_of(4),
+        }
+    }
+
+    /// Calls `each` with the pieces that it is sent from, in order.
+    #[inline]
+    fn pieces<'a>(&'a self, from: &'a Receiver, mut each: impl FnMut(&'a [u8])) {
+        let received = from.packet((self.offset, self.len));
+        match &self.head {
+            Head::Empty => each(received),
+            Head::Bytes(head) => {
+                each(head);
+                each(received);
+            }
+            Head::Reply { offset, len } => {
+                each(from.packet((*offset, *len)));
+                each(received);
+                each(&PADDING[..self.len.next_multiple_of(4) - self.len]);
+            }
+        }
+    }
 }

@@ -43,7 +43,7 @@ impl Runs {
         self.next.resize(queue.len(), END);
         for (i, out) in (0..END).zip(queue) {
             if !offload || !self.join(queue, i, out) {
-                self.runs.push(Run { first: i, last: i, count: 1, closed: false, bytes: out.len as u32 });
+                self.runs.push(Run { first: i, last: i, count: 1, closed: false, bytes: out.size() as u32 });
             }
         }
     }
@@ -66,10 +66,10 @@ impl Runs {
             first.to == out.to && first.local == out.local
         };
         let Some(run) = self.runs.iter_mut().rev().take(LOOK_BACK).find(to_same) else { return false };
-        let segment = queue[usize::from(run.first)].len;
-        let bytes = run.bytes as usize + out.len;
+        let (segment, size) = (queue[usize::from(run.first)].size(), out.size());
+        let bytes = run.bytes as usize + size;
         let takes = !run.closed
-            && (1..=segment).contains(&out.len)
+            && (1..=segment).contains(&size)
             && usize::from(run.count) < MAX_SEGMENTS
             && bytes <= MAX_GSO_BYTES;
         if takes {
@@ -77,7 +77,7 @@ impl Runs {
             run.last = i;
             run.count += 1;
             run.bytes = bytes as u32;
-            run.closed = out.len < segment;
+            run.closed = size < segment;
         }
         takes
     }

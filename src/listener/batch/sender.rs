@@ -14,6 +14,9 @@ use super::runs::{LONGEST_QUEUE, Run, Runs};
 /// refused for what it is.
 const FITS_EVERY_PATH: usize = 1232;
 
+/// Head, what was received, padding.
+const MOST_PIECES: usize = 3;
+
 /// What came of a flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::listener) struct Sent {
@@ -84,7 +87,7 @@ impl Sender {
                 }
                 code if run.count > 1 => {
                     // The device, or the path's MTU, does not take the run as a whole.
-                    let size = queue[usize::from(run.first)].len;
+                    let size = queue[usize::from(run.first)].size();
                     sent.offload_broken |= says_never(code, size);
                     self.send_singly(fd, from, queue, run, sent);
                 }
@@ -134,19 +137,11 @@ impl Sender {
         }
         self.iovecs.clear();
         // The iovecs are pointed to below: they must not move.
-        self.iovecs.reserve(queue.len());
+        self.iovecs.reserve(MOST_PIECES * queue.len());
         for (i, run) in self.runs.runs.iter().enumerate() {
             let begin = self.iovecs.len();
-            let mut end_of_last = usize::MAX;
             for out in self.runs.members(*run).map(|member| &queue[member]) {
-                match self.iovecs.last_mut() {
-                    Some(piece) if out.offset == end_of_last => piece.iov_len += out.len,
-                    _ => self.iovecs.push(libc::iovec {
-                        iov_base: from.packet((out.offset, out.len)).as_ptr().cast_mut().cast(),
-                        iov_len: out.len,
-                    }),
-                }
-                end_of_last = out.offset + out.len;
+                out.pieces(from, |piece| push(&mut self.iovecs, begin, piece));
             }
             let out = &queue[usize::from(run.first)];
             let header = &mut self.headers[i].msg_hdr;
@@ -154,24 +149,32 @@ impl Sender {
             header.msg_name = (&raw mut self.names[i]).cast();
             header.msg_iov = &raw mut self.iovecs[begin];
             header.msg_iovlen = (self.iovecs.len() - begin) as _;
-            let segment = (run.count > 1).then_some(out.len as u16);
+            let segment = (run.count > 1).then_some(out.size() as u16);
             write_controls(header, &mut self.controls[i], out.local, segment);
         }
     }
 }
 
+/// Adds a piece; one that lies right behind the last one in memory makes that longer, as in a coalesced run.
+#[inline]
+fn push(iovecs: &mut Vec<libc::iovec>, begin: usize, piece: &[u8]) {
+    let base: *mut libc::c_void = piece.as_ptr().cast_mut().cast();
+    match iovecs[begin..].last_mut() {
+        Some(last) if last.iov_base.wrapping_byte_add(last.iov_len) == base => last.iov_len += piece.len(),
+        _ => iovecs.push(libc::iovec { iov_base: base, iov_len: piece.len() }),
+    }
+}
+
 fn send_one(fd: RawFd, from: &Receiver, out: &Outgoing) -> io::Result<()> {
     let (mut name, mut control) = (Name::default(), Control::default());
-    let mut iovec = libc::iovec {
-        iov_base: from.packet((out.offset, out.len)).as_ptr().cast_mut().cast(),
-        iov_len: out.len,
-    };
+    let mut iovecs = Vec::with_capacity(MOST_PIECES);
+    out.pieces(from, |piece| push(&mut iovecs, 0, piece));
     // SAFETY: all-zero is a valid value of this plain C structure.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_namelen = name::write(&mut name, out.to);
     header.msg_name = (&raw mut name).cast();
-    header.msg_iov = &raw mut iovec;
-    header.msg_iovlen = 1;
+    header.msg_iov = iovecs.as_mut_ptr();
+    header.msg_iovlen = iovecs.len() as _;
     write_controls(&mut header, &mut control, out.local, None);
     // SAFETY: everything that the header points to outlives the call.
     match unsafe { libc::sendmsg(fd, &raw const header, libc::MSG_DONTWAIT) } {

@@ -50,7 +50,7 @@ fn bounce(any: &str, sizes: &[usize], offload: bool) {
         .filter_map(|i| receiver.datagram(i))
         .inspect(|d| assert_eq!(d.from, client.local_addr().expect("addr")))
         .flat_map(|d| d.segments().collect::<Vec<_>>())
-        .map(|(offset, len)| Outgoing { to, local: None, offset, len })
+        .map(|(offset, len)| Outgoing { to, local: None, offset, len, head: Head::Empty })
         .collect();
     assert_eq!(queue.len(), sizes.len());
     let sent = Sender::new().send(target.as_raw_fd(), &receiver, &queue, offload);
@@ -77,8 +77,10 @@ fn runs_keep_order_sizes_and_bytes_with_and_without_offload_on_both_families() {
 
 /// Members of each run, in the order of sending.
 fn grouped(list: &[(SocketAddr, usize)]) -> Vec<Vec<usize>> {
-    let queue: Vec<_> =
-        list.iter().map(|(to, len)| Outgoing { to: *to, local: None, offset: 0, len: *len }).collect();
+    let queue: Vec<_> = list
+        .iter()
+        .map(|(to, len)| Outgoing { to: *to, local: None, offset: 0, len: *len, head: Head::Empty })
+        .collect();
     let mut runs = Runs::default();
     runs.group(&queue, true);
     runs.runs.iter().map(|run| runs.members(*run).collect()).collect()
@@ -134,7 +136,8 @@ fn a_run_that_the_kernel_refuses_leaves_datagram_by_datagram_and_says_so() {
     set_option(target.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).expect("no checksums");
     let receiver = Receiver::new();
     let to = sink.local_addr().expect("addr");
-    let queue: Vec<_> = (0..5).map(|i| Outgoing { to, local: None, offset: i * 100, len: 100 }).collect();
+    let queue: Vec<_> =
+        (0..5).map(|i| Outgoing { to, local: None, offset: i * 100, len: 100, head: Head::Empty }).collect();
     let mut sender = Sender::new();
     let sent = sender.send(target.as_raw_fd(), &receiver, &queue, true);
     assert_eq!(Sent { messages: 0, ..sent }, Sent { offload_broken: true, ..Sent::default() });
@@ -160,7 +163,13 @@ fn what_lies_side_by_side_leaves_as_one_piece_and_several_calls_fill_one_batch()
     let mut source = Receiver::new();
     let (offset, _) = source.load(&[7; 3_000]);
     let to = server.local_addr().expect("addr");
-    let queue = [0, 1, 2].map(|i| Outgoing { to, local: None, offset: offset + i * 1000, len: 1000 });
+    let queue = [0, 1, 2].map(|i| Outgoing {
+        to,
+        local: None,
+        offset: offset + i * 1000,
+        len: 1000,
+        head: Head::Empty,
+    });
     let mut sender = Sender::new();
     let sent = sender.send(client.as_raw_fd(), &source, &queue, true);
     assert_eq!(Sent { messages: 0, ..sent }, Sent::default());
@@ -175,7 +184,13 @@ fn what_lies_side_by_side_leaves_as_one_piece_and_several_calls_fill_one_batch()
     assert_eq!(sizes, [1000, 1000, 1000, 4, 8]);
     let out: Vec<_> = (0..second.end)
         .flat_map(|i| receiver.datagram(i).expect("one").segments())
-        .map(|(offset, len)| Outgoing { to: sink.local_addr().expect("addr"), local: None, offset, len })
+        .map(|(offset, len)| Outgoing {
+            to: sink.local_addr().expect("addr"),
+            local: None,
+            offset,
+            len,
+            head: Head::Empty,
+        })
         .collect();
     let sent = sender.send(target.as_raw_fd(), &receiver, &out, true);
     assert_eq!(Sent { messages: 0, ..sent }, Sent::default());
@@ -214,7 +229,7 @@ fn the_local_address_of_a_wildcard_socket_is_known_and_can_be_answered_from() {
     let datagram = receiver.datagram(0).expect("datagram");
     assert_eq!(datagram.local, Some(other.ip()));
     let (offset, len) = datagram.segments().next().expect("one");
-    let queue = [Outgoing { to: datagram.from, local: datagram.local, offset, len }];
+    let queue = [Outgoing { to: datagram.from, local: datagram.local, offset, len, head: Head::Empty }];
     let sent = Sender::new().send(server.as_raw_fd(), &receiver, &queue, true);
     assert_eq!(Sent { messages: 0, ..sent }, Sent::default());
     let mut buf = [0; 16];
@@ -227,8 +242,13 @@ fn a_datagram_that_the_kernel_refuses_costs_only_itself() {
     let receiver = Receiver::new();
     let good = b.local_addr().expect("addr");
     let bad: SocketAddr = "255.255.255.255:9".parse().expect("addr");
-    let queue =
-        [(good, 5), (bad, 5), (good, 6)].map(|(to, len)| Outgoing { to, local: None, offset: 0, len });
+    let queue = [(good, 5), (bad, 5), (good, 6)].map(|(to, len)| Outgoing {
+        to,
+        local: None,
+        offset: 0,
+        len,
+        head: Head::Empty,
+    });
     let sent = Sender::new().send(a.as_raw_fd(), &receiver, &queue, true);
     assert_eq!(Sent { messages: 0, ..sent }, Sent { refused: 1, ..Sent::default() });
     let mut buf = [0; 16];

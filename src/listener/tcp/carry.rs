@@ -75,7 +75,7 @@ pub(super) async fn carry<S: ByteStream>(
 }
 
 /// Tells every worker that knows of the connection.
-pub(super) async fn tell_gone(link: &Arc<Link>, inboxes: &[Inbox]) {
+pub(in crate::listener) async fn tell_gone(link: &Arc<Link>, inboxes: &[Inbox]) {
     link.close();
     for inbox in inboxes {
         deliver(inbox, FromStream::Gone(link.clone())).await;

@@ -22,6 +22,7 @@ use super::tls::TlsSummary;
 use super::{Arrived, Front, Place};
 use crate::classify::stream::{Expect, SSLTCP_CLIENT_HELLO, SSLTCP_SERVER_HELLO, Sniff};
 use crate::forward::{Received, Via};
+use crate::listener::turn;
 
 /// A connection that stays undecided for so long is closed (xrtc.md §7); each step has it for itself.
 const STEP: Duration = Duration::from_secs(10);
@@ -33,7 +34,7 @@ const KERNEL_QUEUE: u32 = 64 << 10;
 /// Serves one connection to its end.
 pub(super) async fn attend(stream: TcpStream, mut place: Place, front: Arc<Front>) {
     let Ok(mut arrived) = arrived(&stream) else { return };
-    tune(&stream, front.door.is_some());
+    tune(&stream, front.door.is_some() || front.turn.is_some());
     let mut start = Replay::new(stream);
     if front.expects_proxy_header(arrived.peer.ip())
         && let Err(verdict) = believe_proxy(&mut start, &mut arrived, &front).await
@@ -44,8 +45,13 @@ pub(super) async fn attend(stream: TcpStream, mut place: Place, front: Arc<Front
     if !front.trusted.iter().any(|net| net.contains(peer)) && !place.belongs_to(peer) {
         return front.refuse(StreamVerdict::TooManyOfSource, &arrived);
     }
-    let expect =
-        Expect { tls: true, ssltcp: true, http: front.web.is_some(), ice: front.door.is_some(), turn: false };
+    let expect = Expect {
+        tls: true,
+        ssltcp: true,
+        http: front.web.is_some(),
+        ice: front.door.is_some(),
+        turn: front.turn.is_some(),
+    };
     let sniffed = match in_time(&front, StreamVerdict::SniffTimeout, start.sniff(expect)).await {
         Ok(sniffed) => sniffed,
         Err(verdict) => return front.refuse(verdict, &arrived),
@@ -130,7 +136,28 @@ async fn serve<S: ByteStream + 'static>(
             });
             serve_ice(start, arrived, front).await
         }
+        (Sniff::TurnTcp, _) => {
+            let is_tls = carrier == Carrier::Tls;
+            front.counters.count(if is_tls { StreamVerdict::TurnTls } else { StreamVerdict::TurnTcp });
+            serve_turn(start, arrived, front).await
+        }
         _ => Err(StreamVerdict::Unknown),
+    }
+}
+
+async fn serve_turn<S: ByteStream>(
+    start: Replay<S>,
+    arrived: &Arrived,
+    front: &Front,
+) -> Result<(), StreamVerdict> {
+    let Some(door) = &front.turn else { return Err(StreamVerdict::Unknown) };
+    let (stream, buffered) = start.into_parts();
+    let ended = door.serve(stream, buffered, arrived.peer, front.stopping.clone()).await;
+    debug!(peer = %arrived.peer, ?ended, "TURN connection ended");
+    match ended {
+        turn::Ended::Closed => Ok(()),
+        turn::Ended::Idle => Err(StreamVerdict::TurnIdle),
+        turn::Ended::Broken => Err(StreamVerdict::TurnBroken),
     }
 }
 

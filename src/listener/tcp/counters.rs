@@ -31,6 +31,14 @@ verdicts! {
     IceTls = "ice_tls",
     /// ICE-TCP after Google's pseudo TLS handshake.
     SslTcp = "ssltcp",
+    /// TURN over TCP.
+    TurnTcp = "turn_tcp",
+    /// TURN in TLS.
+    TurnTls = "turn_tls",
+    /// TURN without an allocation in time.
+    TurnIdle = "turn_idle",
+    /// TURN that broke the framing, or whose client took less than it was sent.
+    TurnBroken = "turn_broken",
     /// Nothing that this port serves.
     Unknown = "unknown",
     /// TLS where no usable certificate is configured.

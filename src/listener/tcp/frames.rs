@@ -7,10 +7,10 @@ pub(super) const HEADER: usize = 2;
 
 /// A frame is longer than the stream may send now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(in crate::listener) struct TooLong;
 
 /// Takes the next whole packet off the front of `buffer`. A frame of length 0 carries none and is passed over.
-pub(super) fn next(buffer: &mut BytesMut, longest: usize) -> Result<Option<Bytes>, TooLong> {
+pub(in crate::listener) fn next(buffer: &mut BytesMut, longest: usize) -> Result<Option<Bytes>, TooLong> {
     loop {
         let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
         let len = usize::from(u16::from_be_bytes(*header));

@@ -137,7 +137,7 @@ impl Link {
     }
 
     /// Waits for something to send; `false` when the link is closed.
-    pub(super) async fn take(&self, out: &mut BytesMut, enough: usize) -> bool {
+    pub(in crate::listener) async fn take(&self, out: &mut BytesMut, enough: usize) -> bool {
         loop {
             if self.is_closed() {
                 return false;

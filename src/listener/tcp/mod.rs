@@ -31,12 +31,15 @@ use tokio::task::JoinSet;
 use tracing::{debug, trace, warn};
 
 use super::Inbox;
+use super::turn::TurnDoor;
 use crate::config::IpNet;
-pub(super) use carry::FromStream;
+pub(super) use carry::{FromStream, tell_gone};
 pub use connections::{Connections, Place};
 pub use counters::{StreamCounters, StreamVerdict};
 pub(super) use dial::dial;
+pub(super) use frames::next as next_frame;
 pub(super) use link::Link;
+pub(super) use queue::{Framing, Pushed, Queue};
 pub use replay::ByteStream;
 pub use tls::{Tls, TlsSummary};
 
@@ -71,7 +74,7 @@ pub struct StreamDoor {
 }
 
 impl StreamDoor {
-    fn next_worker(&self) -> u32 {
+    pub(super) fn next_worker(&self) -> u32 {
         self.next_worker.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1) as u32
     }
 }
@@ -82,6 +85,8 @@ pub struct Front {
     pub web: Option<Arc<dyn Web>>,
     /// ICE-TCP, if it is served here.
     pub door: Option<StreamDoor>,
+    /// TURN, if it is served here.
+    pub turn: Option<TurnDoor>,
     /// TLS, if it is served here.
     pub tls: Option<Arc<Tls>>,
     /// Whose connections start with a PROXY header; an empty list means everybody's.

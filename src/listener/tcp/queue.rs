@@ -10,15 +10,50 @@ use bytes::{Bytes, BytesMut};
 
 use super::frames::{self, HEADER};
 use crate::classify::{Kind, classify};
+use crate::turn::wire::{CHANNEL_HEADER, starts_channel_data};
 
 /// Two keyframes of a good video: one second at 2 Mbit/s.
 pub(super) const MEDIA_LIMIT: usize = 256 << 10;
 /// What a data channel may have under way before its own congestion control sees that nothing is acknowledged.
 pub(super) const HARD_LIMIT: usize = 4 << 20;
 
+/// How packets follow each other on the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::listener) enum Framing {
+    /// Two bytes of length before each (RFC 4571).
+    #[default]
+    Ice,
+    /// They say their length themselves, and are padded to a multiple of four (RFC 8656 §3.1).
+    Turn,
+}
+
+impl Framing {
+    /// Whether a packet may give way to newer ones. What TURN carries counts, not TURN.
+    fn is_media(self, packet: &[u8]) -> bool {
+        let inside = match (self, packet.first()) {
+            (Framing::Turn, Some(first)) if starts_channel_data(*first) => {
+                &packet[CHANNEL_HEADER.min(packet.len())..]
+            }
+            _ => packet,
+        };
+        classify(inside) == Kind::Media
+    }
+
+    fn put(self, out: &mut BytesMut, packet: &[u8]) {
+        match self {
+            Framing::Ice => frames::put(out, packet),
+            Framing::Turn => {
+                out.extend_from_slice(packet);
+                out.resize(out.len() + packet.len().next_multiple_of(4) - packet.len(), 0);
+            }
+        }
+    }
+}
+
 /// The packets.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(in crate::listener) struct Queue {
+    framing: Framing,
     packets: VecDeque<Packet>,
     bytes: usize,
 }
@@ -31,7 +66,7 @@ struct Packet {
 
 /// What became of a packet and of those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
+pub(in crate::listener) enum Pushed {
     /// It waits; so many media packets gave way.
     Waits {
         /// How many.
@@ -42,8 +77,16 @@ pub(super) enum Pushed {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, packet: &[u8]) -> Pushed {
-        let is_media = classify(packet) == Kind::Media;
+    pub(in crate::listener) fn new(framing: Framing) -> Self {
+        Queue { framing, ..Queue::default() }
+    }
+
+    pub(in crate::listener) fn push(&mut self, packet: &[u8]) -> Pushed {
+        self.push_owned(Bytes::copy_from_slice(packet))
+    }
+
+    pub(in crate::listener) fn push_owned(&mut self, packet: Bytes) -> Pushed {
+        let is_media = self.framing.is_media(&packet);
         let len = packet.len() + HEADER;
         let mut dropped = 0;
         while self.bytes + len > MEDIA_LIMIT && self.drop_oldest_media() {
@@ -56,17 +99,17 @@ impl Queue {
             return Pushed::Overflow;
         }
         self.bytes += len;
-        self.packets.push_back(Packet { bytes: Bytes::copy_from_slice(packet), is_media });
+        self.packets.push_back(Packet { bytes: packet, is_media });
         Pushed::Waits { dropped }
     }
 
     /// Moves packets to `out`, as frames, until it has about `enough` bytes.
-    pub(super) fn take(&mut self, out: &mut BytesMut, enough: usize) {
+    pub(in crate::listener) fn take(&mut self, out: &mut BytesMut, enough: usize) {
         while out.len() < enough
             && let Some(packet) = self.packets.pop_front()
         {
             self.bytes -= packet.bytes.len() + HEADER;
-            frames::put(out, &packet.bytes);
+            self.framing.put(out, &packet.bytes);
         }
         if self.packets.is_empty() {
             // A burst is no reason to keep its memory.

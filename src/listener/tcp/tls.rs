@@ -63,7 +63,8 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(certificates.clone());
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // The second is TURN's (RFC 7443): who names it would otherwise be refused.
+        config.alpn_protocols = vec![b"http/1.1".to_vec(), b"stun.turn".to_vec()];
         Ok(Tls { certificates, config: Arc::new(config) })
     }
 

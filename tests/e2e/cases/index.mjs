@@ -11,7 +11,9 @@ import { long } from './long.mjs';
 import { outages } from './outage.mjs';
 import { probes, probesOfCandidate, probesOfSecret, probesOfTcp, probesOfTrickle, probesOfWhip } from './probe.mjs';
 import { roamings } from './roaming.mjs';
+import { rooms } from './rooms.mjs';
 import { tcp } from './tcp.mjs';
+import { turn } from './turn.mjs';
 import { twoJanus } from './two_janus.mjs';
 import { videoRooms } from './videoroom.mjs';
 import { whip } from './whip.mjs';
@@ -54,6 +56,8 @@ export const groups = [
   { name: 'long', nat: {}, cases: long() },
   { name: 'IPv6 client', nat: {}, six: true, cases: echoTests().map((spec) => ({ ...spec, edgeOnly: true })) },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
+  { name: 'TURN', nat: {}, turn: true, cases: turn() },
+  { name: 'rooms', rooms: true, cases: rooms() },
   { name: 'WHIP', nat: {}, whip: true, cases: [...whip(), ...probesOfWhip()] },
   { name: 'demo', demo: true, cases: demos() },
   { name: 'demo, a Janus', demo: true, janus: true, nat: {}, cases: demoInFrontOfJanus() },

@@ -8,8 +8,9 @@ export class Caller {
     this.handles = new Map();
   }
 
-  async connect(server) {
-    this.session = await this.#call('connect', server);
+  // `ice`: which servers and candidates the browser may use; without it, none and all.
+  async connect(server, ice) {
+    this.session = await this.#call('connect', server, ice);
   }
 
   async attach(name, plugin, answer) {

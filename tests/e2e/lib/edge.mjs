@@ -13,6 +13,9 @@ export const HTTP_PORT = 8080;
 export const ICE_PORT = 6001;
 // The one TCP port of the groups that have no UDP port: pages, signalling and media, plain and TLS.
 export const SHARED_PORT = 8443;
+// STUN and TURN over UDP and TCP, and in TLS.
+export const TURN_PORT = 3478;
+export const TURN_TLS_PORT = 5349;
 // For operators; from the client's side, as the browser is there.
 export const ADMIN_PORT = 9090;
 export const ADMIN_TOKEN = 'token-of-the-end-to-end-run';
@@ -27,8 +30,8 @@ export class Edge {
   // `live`: rooms of protocol live over Janus' VideoRoom, events to a broker beside the edge.
   // `shared`: one TCP port for everything and no UDP port; `pages` is where the pages are, as the edge reaches them.
   // `candidate`: the address that is published, where it is not the edge's own.
-  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, live = false, pages, route = {}, media, six = false, candidate }) {
-    Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, live, pages, route });
+  constructor(run, { binary, routes, log, rewrite = true, shared = false, whip = false, live = false, pages, route = {}, media, six = false, candidate, turn = false }) {
+    Object.assign(this, { run, binary, routes, log, rewrite, shared, whip, live, pages, route, turn });
     this.media = media ?? { servers: [restOf(addr.janus), wsOf(addr.janus)] };
     this.backendTransport = route.icetcp ? 'tcp' : 'udp';
     this.port = shared ? SHARED_PORT : HTTP_PORT;
@@ -36,7 +39,8 @@ export class Edge {
     this.six = six;
     this.candidate = candidate;
     this.remoteIp = six ? addr.edgeFrontSix : addr.edgeFront;
-    this.clientIp = six ? addr.clientSix : addr.client;
+    // Who comes through a relay comes from the edge itself.
+    this.clientIp = turn ? addr.edgeFront : six ? addr.clientSix : addr.client;
     const host = `${bracketed(this.remoteIp)}:${this.port}`;
     this.servers = {
       rest: `http://${host}/janus`,
@@ -81,7 +85,8 @@ export class Edge {
       this.certificate = made.cert;
       return sharedConfig(this.pages, made, mediaGroup(this.media));
     }
-    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media), this.six, this.candidate);
+    const turn = this.turn ? turnConfig(certificate(this.routes)) : '';
+    return config(this.rewrite ? 'janus' : 'plain', this.route, mediaGroup(this.media), this.six, this.candidate) + turn;
   }
 
   #listens() {
@@ -140,6 +145,18 @@ services:
 ${further}${media}${six ? '' : operators()}  ice:
     proto: udp
     net: {addr: "${ice}:${ICE_PORT}", enable_ice: true, candidate_ips: ["${told}"]}
+`;
+}
+
+function turnConfig({ cert, key }) {
+  return `  turn0:
+    proto: turn
+    net:
+      addr: "${addr.edgeFront}:${TURN_PORT}"
+      tls_addr: "${addr.edgeFront}:${TURN_TLS_PORT}"
+      tls_crt_file: "${cert}"
+      tls_key_file: "${key}"
+    turn: {realm: example.org, auth: {users: {john: s3cr3t}}}
 `;
 }
 

@@ -6,9 +6,9 @@ const calls = new Map();
 let session;
 
 const e2e = {
-  connect(server) {
+  connect(server, ice) {
     return new Promise((resolve, reject) => {
-      session = new Janus({ server, iceServers: [], success: () => resolve(session.getSessionId()), error: reject });
+      session = new Janus({ server, iceServers: [], ...ice, success: () => resolve(session.getSessionId()), error: reject });
     });
   },
 
@@ -95,7 +95,7 @@ class Call {
     const pair = selectedPair(reports);
     const candidate = (id) => {
       const found = reports.find((r) => r.id === id);
-      return found && { address: found.address, port: found.port, protocol: found.protocol, type: found.candidateType };
+      return found && { address: found.address, port: found.port, protocol: found.protocol, type: found.candidateType, relayProtocol: found.relayProtocol };
     };
     return {
       state: this.#pc.connectionState,

@@ -1,0 +1,466 @@
+//! One TURN worker: waits, receives what is there from all its sockets, lets the server decide, sends. What comes and goes by
+//! TCP is in `streams`, what goes to the edge's own ICE port in `inside`.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use tracing::{info, trace};
+
+use super::inside::Insides;
+use super::streams::TurnLink;
+use super::world::World;
+use super::{ASKING, Shared, ToWorker};
+use crate::auth::{Purpose, Query};
+use crate::listener::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender};
+use crate::listener::socket::Socket;
+use crate::stun::{self, AttributeType};
+use crate::turn::wire::{DATA_HEAD_MAX, channel_header, data_head};
+use crate::turn::{Client, FromPeer, RelayId, Server, TurnDrop, Verdict};
+
+/// The waker's token; sockets have the others.
+pub(super) const WAKE: Token = Token(usize::MAX);
+const LISTENER: Token = Token(0);
+/// Relay sockets have tokens from here on.
+pub(super) const RELAYS: usize = 1;
+/// Messages per turn, so that datagrams get theirs.
+const MESSAGES: usize = 256;
+/// How often the counters are shown to others.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+/// How often connections without an allocation and reserved ports are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) struct Setup {
+    pub(super) number: usize,
+    pub(super) poll: Poll,
+    pub(super) queue: mpsc::Receiver<ToWorker>,
+    pub(super) listener: Socket,
+    pub(super) server: Server,
+    pub(super) shared: Arc<Shared>,
+    pub(super) now: Instant,
+}
+
+/// One of the worker's sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Via {
+    Listener,
+    Relay(u32),
+}
+
+pub(super) struct Worker {
+    number: usize,
+    poll: Poll,
+    queue: mpsc::Receiver<ToWorker>,
+    has_more: bool,
+    listener: Socket,
+    /// What waits to be sent to clients, in order.
+    to_clients: Vec<Outgoing>,
+    pub(super) server: Server,
+    pub(super) world: World,
+    pub(super) shared: Arc<Shared>,
+    receiver: Receiver,
+    sender: Sender,
+    ready: VecDeque<Via>,
+    dirty: Vec<Via>,
+    replies: usize,
+    /// TCP clients by the number of their connection.
+    pub(super) links: HashMap<u32, Arc<TurnLink>>,
+    pub(super) insides: Insides,
+    published: Instant,
+    swept: Instant,
+    unpublished: bool,
+    stopping: bool,
+}
+
+impl Worker {
+    pub(super) fn new(setup: Setup) -> io::Result<Worker> {
+        let registry = setup.poll.registry();
+        registry.register(&mut SourceFd(&setup.listener.fd()), LISTENER, Interest::READABLE)?;
+        let world = World::new(setup.shared.clone(), registry.try_clone()?);
+        Ok(Worker {
+            number: setup.number,
+            poll: setup.poll,
+            queue: setup.queue,
+            has_more: false,
+            listener: setup.listener,
+            to_clients: Vec::new(),
+            server: setup.server,
+            world,
+            insides: Insides::new(setup.shared.clone(), setup.number),
+            shared: setup.shared,
+            receiver: Receiver::new(),
+            sender: Sender::new(),
+            ready: VecDeque::from([Via::Listener]),
+            dirty: Vec::new(),
+            replies: 0,
+            links: HashMap::new(),
+            published: setup.now,
+            swept: setup.now,
+            unpublished: true,
+            stopping: false,
+        })
+    }
+
+    /// Works until it is told to stop.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        while !self.stopping {
+            self.wait(&mut events)?;
+            self.read_sockets();
+            let now = Instant::now();
+            self.read_messages(now);
+            if self.server.next_timeout().is_some_and(|at| at <= now) {
+                self.unpublished = true;
+                self.server.handle_timeout(now, &mut self.world);
+            }
+            self.settle();
+            self.tell_notices();
+            self.sweep(now);
+            self.publish(now);
+        }
+        self.server.end_all(&mut self.world);
+        self.settle();
+        self.links.values().for_each(|link| link.close());
+        self.publish(Instant::now() + PUBLISH_EVERY);
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let publish = self.unpublished.then_some(self.published + PUBLISH_EVERY);
+        let sweep = (!self.links.is_empty()).then_some(self.swept + SWEEP_EVERY);
+        let wake_at = [self.server.next_timeout(), publish, sweep].into_iter().flatten().min();
+        let timeout = match wake_at {
+            _ if !self.ready.is_empty() || self.has_more => Some(Duration::ZERO),
+            Some(at) => Some(at.saturating_duration_since(Instant::now())),
+            None => None,
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        for event in events.iter() {
+            match event.token() {
+                WAKE => {}
+                LISTENER => self.mark_ready(Via::Listener),
+                Token(relay) => self.mark_ready(Via::Relay((relay - RELAYS) as u32)),
+            }
+        }
+        Ok(())
+    }
+
+    fn mark_ready(&mut self, via: Via) {
+        if let Some(socket) = self.socket_mut(via)
+            && !socket.ready
+        {
+            socket.ready = true;
+            self.ready.push_back(via);
+        }
+    }
+
+    /// One turn of every socket that has something; what all of them bring is sent together where it fits.
+    fn read_sockets(&mut self) {
+        if self.ready.is_empty() {
+            return;
+        }
+        self.unpublished = true;
+        let now = Instant::now();
+        self.receiver.clear();
+        for _ in 0..self.ready.len() {
+            let Some(via) = self.ready.pop_front() else { break };
+            if self.receiver.is_full() {
+                self.flush();
+                self.receiver.clear();
+            }
+            self.read_socket(now, via);
+            if self.socket_mut(via).is_some_and(|socket| socket.ready) {
+                self.ready.push_back(via);
+            }
+        }
+        self.flush();
+    }
+
+    fn read_socket(&mut self, now: Instant, via: Via) {
+        let Some(socket) = self.socket_mut(via) else { return };
+        let fd = socket.fd();
+        let new = match self.receiver.receive(fd) {
+            Ok(new) => new,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            // WouldBlock, or an error that the kernel attributes to an earlier send: nothing to read.
+            Err(_) => 0..0,
+        };
+        if !self.receiver.is_full()
+            && let Some(socket) = self.socket_mut(via)
+        {
+            // The queue is empty; the next datagram raises a new edge.
+            socket.ready = false;
+        }
+        for i in new {
+            let Some(datagram) = self.receiver.datagram(i) else { continue };
+            match via {
+                Via::Listener => self.hear_client(now, datagram),
+                Via::Relay(relay) => self.hear_peer(now, RelayId(relay), datagram),
+            }
+        }
+    }
+
+    fn hear_client(&mut self, now: Instant, datagram: Datagram) {
+        let client = Client { listener: 0, stream: 0, remote: datagram.from, local: datagram.local };
+        for segment in datagram.segments() {
+            self.decide(now, client, segment, false);
+        }
+    }
+
+    /// Decides over what a client sent. `is_again`: the webhook was asked already.
+    pub(super) fn decide(&mut self, now: Instant, client: Client, segment: (usize, usize), is_again: bool) {
+        if self.replies == REPLIES {
+            self.flush();
+        }
+        let (packet, reply) = self.receiver.packet_and_reply(segment, self.replies);
+        let start = segment.0;
+        match self.server.handle(now, client, packet, reply, &mut self.world) {
+            Verdict::Relay { relay, to, at, len } => {
+                let out = Outgoing { to, local: None, offset: start + at, len, head: Head::Empty };
+                self.queue_at_relay(relay, out);
+            }
+            Verdict::Reply { len } => self.reply(client, len),
+            Verdict::Inside { relay, door, to, at, len } => {
+                let bytes = Bytes::copy_from_slice(self.receiver.packet((start + at, len)));
+                if !self.insides.send(relay, door, to, bytes) {
+                    self.server.count_drops(TurnDrop::SendBufferFull, 1);
+                }
+            }
+            Verdict::Ask if is_again => self.server.count_drops(TurnDrop::Unexpected, 1),
+            Verdict::Ask => self.ask(client, segment),
+            Verdict::Done => {}
+            Verdict::Drop(reason) => {
+                trace!(worker = self.number, client = %client.remote, reason = reason.label(), "dropped");
+            }
+        }
+    }
+
+    fn reply(&mut self, client: Client, len: usize) {
+        let offset = Receiver::reply_offset(self.replies);
+        if client.is_stream() {
+            self.send_by_stream(client, &[], (offset, len));
+            return;
+        }
+        self.replies += 1;
+        self.queue_to_client(Outgoing {
+            to: client.remote,
+            local: client.local,
+            offset,
+            len,
+            head: Head::Empty,
+        });
+    }
+
+    fn hear_peer(&mut self, now: Instant, relay: RelayId, datagram: Datagram) {
+        let (mut packets, mut bytes) = (0, 0);
+        for (_, len) in datagram.segments() {
+            (packets, bytes) = (packets + 1, bytes + len);
+        }
+        let verdict = self.server.handle_peer(now, relay, datagram.from, (packets, bytes), &self.world);
+        for segment in datagram.segments() {
+            self.deliver(verdict, segment);
+        }
+    }
+
+    /// Lets a peer's packet, which lies at `segment`, go to the client.
+    pub(super) fn deliver(&mut self, verdict: FromPeer, segment: (usize, usize)) {
+        match verdict {
+            FromPeer::Channel { client, number } => {
+                let head = channel_header(number, segment.1);
+                if client.is_stream() {
+                    return self.send_by_stream(client, &head, segment);
+                }
+                self.queue_to_client(outgoing(&client, segment, Head::Bytes(head)));
+            }
+            FromPeer::Indication { client, peer } => self.indicate(client, peer, segment),
+            FromPeer::Drop(_) => {}
+        }
+    }
+
+    fn indicate(&mut self, client: Client, peer: SocketAddr, segment: (usize, usize)) {
+        let id = self.server.indication_id();
+        if client.is_stream() {
+            let mut head = [0; DATA_HEAD_MAX];
+            if let Some(len) = data_head(&mut head, id, peer, segment.1) {
+                self.send_by_stream(client, &head[..len], segment);
+            }
+            return;
+        }
+        if self.replies == REPLIES {
+            self.flush();
+        }
+        let (_, head) = self.receiver.packet_and_reply(segment, self.replies);
+        let Some(len) = data_head(head, id, peer, segment.1) else { return };
+        let offset = Receiver::reply_offset(self.replies);
+        self.replies += 1;
+        self.queue_to_client(outgoing(&client, segment, Head::Reply { offset, len }));
+    }
+
+    fn send_by_stream(&mut self, client: Client, head: &[u8], segment: (usize, usize)) {
+        let Some(link) = self.links.get(&client.stream) else { return };
+        let dropped = link.send(head, self.receiver.packet(segment));
+        self.server.count_drops(TurnDrop::TcpClientSlow, dropped);
+    }
+
+    fn queue_to_client(&mut self, out: Outgoing) {
+        if self.to_clients.is_empty() {
+            self.dirty.push(Via::Listener);
+        }
+        self.to_clients.push(out);
+    }
+
+    fn queue_at_relay(&mut self, relay: RelayId, out: Outgoing) {
+        let Some(socket) = self.world.relays.get_mut(relay.0 as usize) else { return };
+        if socket.queue.is_empty() {
+            self.dirty.push(Via::Relay(relay.0));
+        }
+        socket.queue.push(out);
+    }
+
+    /// Sends what waits. What was received stays where it is.
+    pub(super) fn flush(&mut self) {
+        self.replies = 0;
+        while let Some(via) = self.dirty.pop() {
+            let (socket, queue) = match via {
+                Via::Listener => (&mut self.listener, &mut self.to_clients),
+                Via::Relay(relay) => match self.world.relays.get_mut(relay as usize) {
+                    Some(relay) => (&mut relay.socket, &mut relay.queue),
+                    None => continue,
+                },
+            };
+            let sent = self.sender.send(socket.fd(), &self.receiver, queue, socket.offload);
+            socket.offload &= !sent.offload_broken;
+            queue.clear();
+            self.server.count_drops(TurnDrop::SendBufferFull, sent.full);
+            self.server.count_drops(TurnDrop::SendRefused, sent.refused);
+        }
+    }
+
+    /// Has the webhook asked about the user of a request; the answer brings the request back.
+    fn ask(&mut self, client: Client, segment: (usize, usize)) {
+        let packet = Bytes::copy_from_slice(self.receiver.packet(segment));
+        let username = stun::Message::parse(&packet)
+            .ok()
+            .and_then(|message| message.get(AttributeType::USERNAME).map(<[u8]>::to_vec))
+            .and_then(|name| String::from_utf8(name).ok());
+        let Some(username) = username else { return };
+        if self.shared.asking.fetch_add(1, Ordering::Relaxed) >= ASKING {
+            self.shared.asking.fetch_sub(1, Ordering::Relaxed);
+            return self.server.count_drops(TurnDrop::OverBudget, 1);
+        }
+        let (shared, number) = (self.shared.clone(), self.number);
+        self.shared.runtime.spawn(async move {
+            let remote = client.remote.ip();
+            let query = Query { username: &username, purpose: Purpose::Turn, room: None, remote };
+            // What came of it is kept by the store, where the request finds it.
+            let _ = shared.store.passwords(&query).await;
+            shared.asking.fetch_sub(1, Ordering::Relaxed);
+            let _ = shared.inboxes[number].offer(ToWorker::Again(client, packet));
+        });
+    }
+
+    fn read_messages(&mut self, now: Instant) {
+        let mut count = 0;
+        while count < MESSAGES
+            && let Ok(message) = self.queue.try_recv()
+        {
+            count += 1;
+            self.unpublished = true;
+            self.take(now, message);
+        }
+        self.has_more = count == MESSAGES;
+    }
+
+    fn take(&mut self, now: Instant, message: ToWorker) {
+        match message {
+            ToWorker::Stream(link, packet) => self.hear_stream(now, &link, &packet),
+            ToWorker::Gone(link) => {
+                self.links.remove(&link.client.stream);
+                self.server.client_gone(&link.client, &mut self.world);
+            }
+            ToWorker::Again(client, packet) => self.decide_loaded(now, client, &packet, true),
+            ToWorker::Inside(relay, link, packet) => {
+                if let Some(from) = self.insides.sender(relay, &link) {
+                    let verdict = self.server.handle_inside(now, relay, from, packet.len());
+                    let segment = self.receiver.load(&packet);
+                    self.deliver(verdict, segment);
+                    self.flush();
+                }
+            }
+            ToWorker::Renew(policy, bandwidth) => self.server.renew(policy, bandwidth, &self.world),
+            // Who asked may have gone.
+            ToWorker::List(answer) => drop(answer.send(self.server.list(now))),
+            ToWorker::Stop => self.stopping = true,
+        }
+    }
+
+    pub(super) fn decide_loaded(&mut self, now: Instant, client: Client, packet: &[u8], is_again: bool) {
+        let segment = self.receiver.load(packet);
+        self.decide(now, client, segment, is_again);
+        self.flush();
+    }
+
+    /// What the server did to its relays concerns their sockets too.
+    fn settle(&mut self) {
+        while let Some(relay) = self.world.closed.pop() {
+            self.insides.close(relay);
+        }
+        while let Some(relay) = self.world.opened.pop() {
+            if self.world.relays.contains(relay as usize) {
+                self.ready.push_back(Via::Relay(relay));
+            }
+        }
+    }
+
+    fn tell_notices(&mut self) {
+        while let Some(notice) = self.server.poll_notice() {
+            let service = &self.shared.service;
+            info!(%service, peer = %notice.peer, reason = notice.reason.label(), client = %notice.client,
+                "peer denied; more of this reason are only counted for a minute");
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        if now < self.swept + SWEEP_EVERY {
+            return;
+        }
+        self.swept = now;
+        self.shared.ports.forget_reserved(now);
+        for link in self.links.values() {
+            link.note(self.server.has_allocation(&link.client));
+        }
+    }
+
+    fn publish(&mut self, now: Instant) {
+        if now < self.published + PUBLISH_EVERY {
+            return;
+        }
+        self.published = now;
+        self.unpublished = false;
+        let published = &self.shared.inboxes[self.number].published;
+        published.allocations.store(self.server.allocations(), Ordering::Relaxed);
+        if let Ok(mut counters) = published.counters.try_lock() {
+            counters.clone_from(self.server.counters());
+        }
+    }
+
+    fn socket_mut(&mut self, via: Via) -> Option<&mut Socket> {
+        match via {
+            Via::Listener => Some(&mut self.listener),
+            Via::Relay(relay) => self.world.relays.get_mut(relay as usize).map(|relay| &mut relay.socket),
+        }
+    }
+}
+
+fn outgoing(client: &Client, (offset, len): (usize, usize), head: Head) -> Outgoing {
+    Outgoing { to: client.remote, local: client.local, offset, len, head }
+}

@@ -1,0 +1,397 @@
+//! What requests do: Allocate, Refresh, CreatePermission, ChannelBind. Nothing here happens before a valid credential.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::allocation::{Allocation, Client, NotBound, Opening};
+use super::authenticate::{Doubt, Gate, Proof};
+use super::challenge;
+use super::counters::{AuthResult, TurnDrop};
+use super::outside::{Family, Full, NoRelay, Opened, Outside, Wish};
+use super::peers::Denial;
+use super::server::{MOST_UNKNOWN, Server, Verdict};
+use super::wire::{self, attribute, error, method};
+use crate::stun::{AttributeType, Builder, Class, ErrorCode, Message};
+
+/// What a client gets that does not ask, seconds (RFC 8656 §3.2).
+const LIFETIME: u32 = 600;
+/// Peers of one CreatePermission; a datagram has room for a few dozen.
+const MOST_PEERS_AT_ONCE: usize = 32;
+
+impl Server {
+    /// Any request but Binding.
+    pub(super) fn request(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        request: &Message<'_>,
+        reply: &mut [u8],
+        outside: &mut dyn Outside,
+    ) -> Verdict {
+        let index = self.by_client.get(client).copied();
+        let insider = index.map(|index| &self.allocations[index]);
+        let gate = Gate {
+            realm: &self.realm,
+            nonces: &self.nonces,
+            now,
+            client: client.remote,
+            insider: insider.map(|allocation| (&allocation.username, &allocation.keys)),
+        };
+        let proof = match gate.pass(request, |username| outside.known(username, client.remote.ip())) {
+            Ok(proof) => proof,
+            Err(Doubt::Ask) => return Verdict::Ask,
+            Err(doubt) => return self.doubted(now, client, request, doubt, reply),
+        };
+        let asked = Asked { now, client: *client, request, proof };
+        if insider.is_some_and(|allocation| allocation.username != asked.proof.username) {
+            self.counters.count_auth(AuthResult::WrongUser);
+            return asked.refuse(reply, error::WRONG_CREDENTIALS);
+        }
+        self.counters.count_auth(AuthResult::Ok);
+        let unknown = request.unknown_required(attribute::KNOWN);
+        if unknown.clone().next().is_some() {
+            return asked.unknown(reply, unknown.take(MOST_UNKNOWN));
+        }
+        match (request.method(), index) {
+            (method::ALLOCATE, None) => self.allocate(&asked, reply, outside),
+            (method::ALLOCATE, Some(index)) => self.allocate_again(&asked, reply, index),
+            (method::REFRESH, Some(index)) => self.refresh(&asked, reply, index, outside),
+            // Deleting what is gone already is no mistake (RFC 8656 §8.2).
+            (method::REFRESH, None) if lifetime(request) == Some(0) => {
+                asked.accept(reply, |answer| answer.attribute(attribute::LIFETIME, &[0; 4]))
+            }
+            (method::CREATE_PERMISSION, Some(index)) => self.permit(&asked, reply, index),
+            (method::CHANNEL_BIND, Some(index)) => self.bind(&asked, reply, index, outside),
+            (method::REFRESH | method::CREATE_PERMISSION | method::CHANNEL_BIND, None) => {
+                asked.refuse(reply, error::ALLOCATION_MISMATCH)
+            }
+            _ => asked.refuse(reply, ErrorCode::BAD_REQUEST),
+        }
+    }
+
+    fn doubted(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        request: &Message<'_>,
+        doubt: Doubt,
+        reply: &mut [u8],
+    ) -> Verdict {
+        let (result, code) = match doubt {
+            Doubt::Unauthenticated(result) => (result, ErrorCode::UNAUTHENTICATED),
+            Doubt::Stale => (AuthResult::StaleNonce, error::STALE_NONCE),
+            Doubt::Malformed | Doubt::Ask => (AuthResult::Malformed, ErrorCode::BAD_REQUEST),
+        };
+        self.counters.count_auth(result);
+        let allowance = match self.allow_stranger(now, client, request) {
+            Ok(allowance) => allowance,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        let answer = if code == ErrorCode::BAD_REQUEST {
+            challenge::refuse(reply, request, code, std::iter::empty(), allowance)
+        } else {
+            let whom = (now, client.remote);
+            challenge::challenge(reply, request, code, &self.realm, &self.nonces, whom, allowance)
+        };
+        answer.map_or(Verdict::Drop(TurnDrop::Amplification), |len| Verdict::Reply { len })
+    }
+
+    /// RFC 8656 §7.2.
+    fn allocate(&mut self, asked: &Asked<'_>, reply: &mut [u8], outside: &mut dyn Outside) -> Verdict {
+        let wanted = match Wanted::read(asked.request) {
+            Ok(wanted) => wanted,
+            Err(code) => return asked.refuse(reply, code),
+        };
+        let (user, remote) = (&asked.proof.username, asked.client.remote.ip());
+        match outside.admit(user, remote) {
+            Ok(()) => {}
+            Err(Full::Quota) => {
+                self.counters.refused_quota += 1;
+                return asked.refuse(reply, error::QUOTA_REACHED);
+            }
+            Err(Full::Server) => {
+                self.counters.refused_capacity += 1;
+                return asked.refuse(reply, error::INSUFFICIENT_CAPACITY);
+            }
+        }
+        let opened = match outside.open(wanted.wish) {
+            Ok(opened) => opened,
+            Err(reason) => {
+                outside.release(user, remote);
+                self.counters.refused_capacity += u64::from(reason == NoRelay::Exhausted);
+                return asked.refuse(reply, code_of(reason));
+            }
+        };
+        let second = wanted.with_ipv6.then(|| outside.open(Wish::Any(Family::V6)));
+        self.opened(asked, reply, opened, second)
+    }
+
+    /// The second relay may be missing; the client is told why (RFC 8656 §7.2).
+    fn opened(
+        &mut self,
+        asked: &Asked<'_>,
+        reply: &mut [u8],
+        opened: Opened,
+        second: Option<Result<Opened, NoRelay>>,
+    ) -> Verdict {
+        let also = second.and_then(Result::ok).map(|opened| opened.relay);
+        let allocation = Allocation::new(
+            asked.now,
+            Opening {
+                client: asked.client,
+                username: asked.proof.username.clone(),
+                keys: asked.proof.keys.clone(),
+                relays: [Some(opened.relay), also],
+                transaction: asked.request.transaction_id(),
+                reservation: opened.token,
+                lifetime: self.granted(asked.request),
+            },
+        );
+        let failed = second.and_then(Result::err).map(code_of);
+        let verdict = allocated(asked, reply, &allocation, failed);
+        self.counters.allocated += 1;
+        self.keep(asked.now, allocation);
+        verdict
+    }
+
+    /// A retransmission is answered as before, another Allocate is a mistake (RFC 8656 §7.2).
+    fn allocate_again(&mut self, asked: &Asked<'_>, reply: &mut [u8], index: usize) -> Verdict {
+        let allocation = &self.allocations[index];
+        if allocation.transaction != asked.request.transaction_id() {
+            return asked.refuse(reply, error::ALLOCATION_MISMATCH);
+        }
+        allocated(asked, reply, allocation, None)
+    }
+
+    /// RFC 8656 §8.2.
+    fn refresh(
+        &mut self,
+        asked: &Asked<'_>,
+        reply: &mut [u8],
+        index: usize,
+        outside: &mut dyn Outside,
+    ) -> Verdict {
+        let family = asked.request.get(attribute::REQUESTED_ADDRESS_FAMILY).map(family);
+        let has = |wanted: Family| {
+            let relays = self.allocations[index].relays.iter().flatten();
+            relays.into_iter().any(|relay| relay.address.is_ipv4() == (wanted == Family::V4))
+        };
+        match family {
+            Some(Some(family)) if !has(family) => return asked.refuse(reply, error::PEER_FAMILY_MISMATCH),
+            Some(None) => return asked.refuse(reply, error::ADDRESS_FAMILY_NOT_SUPPORTED),
+            _ => {}
+        }
+        let lifetime = if lifetime(asked.request) == Some(0) { 0 } else { self.granted(asked.request) };
+        if lifetime == 0 {
+            self.end(index, outside);
+        } else {
+            let allocation = &mut self.allocations[index];
+            allocation.lifetime = lifetime;
+            allocation.expires = asked.now + Duration::from_secs(lifetime.into());
+            self.set_timer(asked.now, index);
+        }
+        asked.accept(reply, |answer| answer.attribute(attribute::LIFETIME, &lifetime.to_be_bytes()))
+    }
+
+    /// RFC 8656 §10.2: all of them, or none.
+    fn permit(&mut self, asked: &Asked<'_>, reply: &mut [u8], index: usize) -> Verdict {
+        let peers: Result<Vec<SocketAddr>, ErrorCode> = asked.peers();
+        let peers = match peers {
+            Ok(peers) => peers,
+            Err(code) => return asked.refuse(reply, code),
+        };
+        let mut permitted = Vec::with_capacity(peers.len());
+        for peer in &peers {
+            if self.allocations[index].relay_for(peer.ip()).is_none() {
+                return asked.refuse(reply, error::PEER_FAMILY_MISMATCH);
+            }
+            match self.policy.peers.check(peer.ip()) {
+                Ok(allowed) => permitted.push((peer.ip(), allowed)),
+                Err(reason) => return self.forbid(asked, reply, reason, peer),
+            }
+        }
+        let allocation = &mut self.allocations[index];
+        if !allocation.has_room_for(asked.now, permitted.iter().map(|(ip, _)| *ip)) {
+            return asked.refuse(reply, error::INSUFFICIENT_CAPACITY);
+        }
+        for (ip, allowed) in permitted {
+            allocation.permit(asked.now, ip, allowed);
+        }
+        asked.accept(reply, |answer| answer)
+    }
+
+    /// RFC 8656 §12.2.
+    fn bind(
+        &mut self,
+        asked: &Asked<'_>,
+        reply: &mut [u8],
+        index: usize,
+        outside: &mut dyn Outside,
+    ) -> Verdict {
+        let number = asked.request.get(attribute::CHANNEL_NUMBER).and_then(|value| value.first_chunk::<2>());
+        let number =
+            number.map(|number| u16::from_be_bytes(*number)).filter(|number| wire::is_channel(*number));
+        let (Some(number), Some(peer)) = (number, asked.request.xor_address(attribute::XOR_PEER_ADDRESS))
+        else {
+            return asked.refuse(reply, ErrorCode::BAD_REQUEST);
+        };
+        if self.allocations[index].relay_for(peer.ip()).is_none() {
+            return asked.refuse(reply, error::PEER_FAMILY_MISMATCH);
+        }
+        let permitted = self.policy.peers.check(peer.ip());
+        let way = permitted.and_then(|allowed| Ok((allowed, self.policy.way(peer, allowed, outside)?)));
+        let (allowed, way) = match way {
+            Ok(way) => way,
+            Err(reason) => return self.forbid(asked, reply, reason, &peer),
+        };
+        let allocation = &mut self.allocations[index];
+        if !allocation.has_room_for(asked.now, std::iter::once(peer.ip())) {
+            return asked.refuse(reply, error::INSUFFICIENT_CAPACITY);
+        }
+        match allocation.bind(asked.now, number, peer, (allowed, way)) {
+            Ok(()) => {}
+            Err(NotBound::Taken) => return asked.refuse(reply, ErrorCode::BAD_REQUEST),
+            Err(NotBound::Full) => return asked.refuse(reply, error::INSUFFICIENT_CAPACITY),
+        }
+        allocation.permit(asked.now, peer.ip(), allowed);
+        asked.accept(reply, |answer| answer)
+    }
+
+    fn forbid(&mut self, asked: &Asked<'_>, reply: &mut [u8], reason: Denial, peer: &SocketAddr) -> Verdict {
+        self.note_denial(asked.now, &asked.client, reason, peer.ip());
+        asked.refuse(reply, error::FORBIDDEN)
+    }
+
+    /// At least the usual, at most the longest lifetime.
+    fn granted(&self, request: &Message<'_>) -> u32 {
+        lifetime(request).unwrap_or(LIFETIME).min(self.max_lifetime).max(LIFETIME.min(self.max_lifetime))
+    }
+}
+
+/// A request whose sender is known.
+struct Asked<'a> {
+    now: Instant,
+    client: Client,
+    request: &'a Message<'a>,
+    proof: Proof,
+}
+
+impl Asked<'_> {
+    /// Every peer that the request names.
+    fn peers(&self) -> Result<Vec<SocketAddr>, ErrorCode> {
+        let peers = self.request.xor_addresses(attribute::XOR_PEER_ADDRESS);
+        let peers: Option<Vec<SocketAddr>> = peers.collect();
+        peers
+            .filter(|peers| !peers.is_empty() && peers.len() <= MOST_PEERS_AT_ONCE)
+            .ok_or(ErrorCode::BAD_REQUEST)
+    }
+
+    fn accept(&self, reply: &mut [u8], with: impl for<'b> FnOnce(Builder<'b>) -> Builder<'b>) -> Verdict {
+        self.answer(with(self.start(reply, Class::Success)))
+    }
+
+    fn refuse(&self, reply: &mut [u8], code: ErrorCode) -> Verdict {
+        self.answer(self.start(reply, Class::Error).error_code(code))
+    }
+
+    fn unknown(&self, reply: &mut [u8], unknown: impl Iterator<Item = AttributeType> + Clone) -> Verdict {
+        let error = self.start(reply, Class::Error).error_code(ErrorCode::UNKNOWN_ATTRIBUTE);
+        self.answer(error.unknown_attributes(unknown))
+    }
+
+    fn start<'b>(&self, reply: &'b mut [u8], class: Class) -> Builder<'b> {
+        Builder::new(reply, class, self.request.method(), self.request.transaction_id())
+    }
+
+    fn answer(&self, answer: Builder<'_>) -> Verdict {
+        match challenge::closed(self.proof.sign(answer), self.request) {
+            Some(len) => Verdict::Reply { len },
+            None => Verdict::Drop(TurnDrop::Unexpected),
+        }
+    }
+}
+
+/// What an Allocate asks for.
+struct Wanted {
+    wish: Wish,
+    with_ipv6: bool,
+}
+
+impl Wanted {
+    /// The checks of RFC 8656 §7.2, in its order.
+    fn read(request: &Message<'_>) -> Result<Wanted, ErrorCode> {
+        match request.get(attribute::REQUESTED_TRANSPORT) {
+            Some([wire::UDP, ..]) => {}
+            Some([_, ..]) => return Err(error::UNSUPPORTED_TRANSPORT),
+            _ => return Err(ErrorCode::BAD_REQUEST),
+        }
+        let requested = request.get(attribute::REQUESTED_ADDRESS_FAMILY).map(family);
+        let additional = request.get(attribute::ADDITIONAL_ADDRESS_FAMILY).map(family);
+        let even =
+            request.get(attribute::EVEN_PORT).map(|value| value.first().is_some_and(|bits| bits & 0x80 != 0));
+        if let Some(token) = request.get(attribute::RESERVATION_TOKEN) {
+            let token = token.try_into().map_err(|_| ErrorCode::BAD_REQUEST)?;
+            let is_alone = requested.is_none() && additional.is_none() && even.is_none();
+            return if is_alone {
+                Ok(Wanted { wish: Wish::Reserved(token), with_ipv6: false })
+            } else {
+                Err(ErrorCode::BAD_REQUEST)
+            };
+        }
+        let with_ipv6 = match (requested, additional) {
+            (_, None) => false,
+            (None, Some(Some(Family::V6))) if even != Some(true) => true,
+            _ => return Err(ErrorCode::BAD_REQUEST),
+        };
+        let family = match requested {
+            None => Family::V4,
+            Some(Some(family)) => family,
+            Some(None) => return Err(error::ADDRESS_FAMILY_NOT_SUPPORTED),
+        };
+        let wish = even.map_or(Wish::Any(family), |reserve| Wish::Even { family, reserve });
+        Ok(Wanted { wish, with_ipv6 })
+    }
+}
+
+fn allocated(
+    asked: &Asked<'_>,
+    reply: &mut [u8],
+    allocation: &Allocation,
+    no_second: Option<ErrorCode>,
+) -> Verdict {
+    asked.accept(reply, |mut answer| {
+        for relay in allocation.relays.iter().flatten() {
+            answer = answer.xor_address(attribute::XOR_RELAYED_ADDRESS, relay.address);
+        }
+        if let Some(ErrorCode(code)) = no_second {
+            let value = [2, 0, (code / 100) as u8, (code % 100) as u8];
+            answer = answer.attribute(attribute::ADDRESS_ERROR_CODE, &value);
+        }
+        if let Some(token) = &allocation.reservation {
+            answer = answer.attribute(attribute::RESERVATION_TOKEN, token);
+        }
+        answer
+            .attribute(attribute::LIFETIME, &allocation.lifetime.to_be_bytes())
+            .xor_mapped_address(asked.client.remote)
+    })
+}
+
+fn code_of(reason: NoRelay) -> ErrorCode {
+    match reason {
+        NoRelay::Family => error::ADDRESS_FAMILY_NOT_SUPPORTED,
+        NoRelay::Exhausted => error::INSUFFICIENT_CAPACITY,
+    }
+}
+
+fn lifetime(request: &Message<'_>) -> Option<u32> {
+    Some(u32::from_be_bytes(request.get(attribute::LIFETIME)?.try_into().ok()?))
+}
+
+/// RFC 8656 §18.6; `None` for anything else.
+fn family(value: &[u8]) -> Option<Family> {
+    match value {
+        [1, ..] => Some(Family::V4),
+        [2, ..] => Some(Family::V6),
+        _ => None,
+    }
+}

@@ -1,0 +1,566 @@
+//! The server's tables and the way of a packet through them; what requests do is in `requests`.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use slab::Slab;
+
+use super::allocation::{Allocation, Client, Way};
+use super::challenge::{self, Realm, allowance};
+use super::counters::{Counters, Traffic, TurnDrop};
+use super::nonce::Nonces;
+use super::outside::{Outside, Relay, RelayId};
+use super::peers::{Denial, Permitted};
+use super::policy::Policy;
+use super::wire::{self, CHANNEL_HEADER, attribute, method};
+use crate::budget::{Rate, Sources};
+use crate::session::timers::Wheel;
+use crate::stun::{self, Builder, Class, ErrorCode, Fingerprint, Message, Method, TransactionId};
+
+/// Sources whose budgets are remembered, 16 bytes each.
+const BUDGETS: usize = 16_384;
+/// A denial is told in the log at most once per reason and so much time.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+/// Denials that wait to be told.
+const NOTICES: usize = 16;
+/// An allocation is looked at this often, for what has expired in it.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// What clients sign for.
+    pub realm: Realm,
+    /// Shared by all workers.
+    pub nonces: Nonces,
+    /// Whom relays may reach.
+    pub policy: Arc<Policy>,
+    /// Bytes per second and direction of one allocation; 0: any.
+    pub bandwidth: u64,
+    /// Longest lifetime that is granted, seconds.
+    pub max_lifetime: u32,
+    /// Answers to one source that has not proven anything.
+    pub strangers: Rate,
+    /// A random number.
+    pub seed: u64,
+    /// Now.
+    pub now: Instant,
+}
+
+/// What becomes of a client's packet. Offsets are into the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The first `len` bytes of the reply buffer go back to the client.
+    Reply {
+        /// How many.
+        len: usize,
+    },
+    /// A part of the packet leaves by a relay.
+    Relay {
+        /// Which one.
+        relay: RelayId,
+        /// To whom.
+        to: SocketAddr,
+        /// Where the payload starts.
+        at: usize,
+        /// Its length.
+        len: usize,
+    },
+    /// A part of the packet goes to the edge's own ICE port, as if it came from the relay.
+    Inside {
+        /// The relay.
+        relay: Relay,
+        /// Index in [`Policy::doors`].
+        door: u16,
+        /// The port's address, as the client knows it.
+        to: SocketAddr,
+        /// Where the payload starts.
+        at: usize,
+        /// Its length.
+        len: usize,
+    },
+    /// A webhook has to be asked about this user; then the same packet is to be handled again.
+    Ask,
+    /// Nothing more to do.
+    Done,
+    /// Thrown away.
+    Drop(TurnDrop),
+}
+
+/// What becomes of a peer's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromPeer {
+    /// Each goes to the client with this channel's header before it.
+    Channel {
+        /// The client.
+        client: Client,
+        /// The channel.
+        number: u16,
+    },
+    /// Each goes to the client as a Data indication ([`wire::data_head`]) from this peer.
+    Indication {
+        /// The client.
+        client: Client,
+        /// The peer, as the client knows it.
+        peer: SocketAddr,
+    },
+    /// Thrown away.
+    Drop(TurnDrop),
+}
+
+/// A denial worth a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Why.
+    pub reason: Denial,
+    /// Who may not be reached.
+    pub peer: IpAddr,
+    /// Who wanted to.
+    pub client: SocketAddr,
+}
+
+/// An allocation, for an operator.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The client.
+    pub client: Client,
+    /// Its user.
+    pub username: Arc<str>,
+    /// Relayed addresses.
+    pub relays: Vec<SocketAddr>,
+    /// Since when.
+    pub age: Duration,
+    /// Until it has to be refreshed.
+    pub expires_in: Duration,
+    /// Live permissions.
+    pub permissions: usize,
+    /// Live channels.
+    pub channels: usize,
+    /// What it carried.
+    pub traffic: Traffic,
+}
+
+type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
+
+/// One worker's TURN server.
+pub struct Server {
+    pub(super) realm: Realm,
+    pub(super) nonces: Nonces,
+    pub(super) policy: Arc<Policy>,
+    bandwidth: u64,
+    pub(super) max_lifetime: u32,
+    pub(super) allocations: Slab<Allocation>,
+    /// By 5-tuple: addresses are chosen by clients, hence the random seed.
+    pub(super) by_client: Map<Client, usize>,
+    /// By relay number, which the shell gives out from 0 on.
+    by_relay: Vec<Option<usize>>,
+    timers: Wheel<usize>,
+    due: Vec<usize>,
+    strangers: Sources,
+    pub(super) counters: Counters,
+    told: [Option<Instant>; Denial::ALL.len()],
+    notices: VecDeque<Notice>,
+    /// Transaction ids of indications; nobody answers them.
+    next_id: u64,
+}
+
+impl Server {
+    /// An empty one.
+    pub fn new(setup: Setup) -> Server {
+        Server {
+            realm: setup.realm,
+            nonces: setup.nonces,
+            policy: setup.policy,
+            bandwidth: setup.bandwidth,
+            max_lifetime: setup.max_lifetime,
+            allocations: Slab::new(),
+            by_client: Map::default(),
+            by_relay: Vec::new(),
+            timers: Wheel::new(setup.now),
+            due: Vec::new(),
+            strangers: Sources::new(setup.strangers, BUDGETS, setup.seed, setup.now),
+            counters: Counters::default(),
+            told: [None; Denial::ALL.len()],
+            notices: VecDeque::new(),
+            next_id: setup.seed,
+        }
+    }
+
+    /// Decides over what a client sent. `reply` has room for [`crate::stun::BINDING_RESPONSE_MAX`] bytes.
+    #[inline]
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        client: Client,
+        packet: &[u8],
+        reply: &mut [u8],
+        outside: &mut dyn Outside,
+    ) -> Verdict {
+        let verdict = match packet.first() {
+            Some(first) if wire::starts_channel_data(*first) => {
+                self.channel_data(now, &client, packet, outside)
+            }
+            _ if stun::is_stun(packet) => self.message(now, &client, packet, reply, outside),
+            _ => Verdict::Drop(TurnDrop::Malformed),
+        };
+        if let Verdict::Drop(reason) = verdict {
+            self.counters.count_drops(reason, 1);
+        }
+        verdict
+    }
+
+    /// Decides over `packets` packets of `bytes` bytes in all that a peer sent to a relay.
+    #[inline]
+    pub fn handle_peer(
+        &mut self,
+        now: Instant,
+        relay: RelayId,
+        from: SocketAddr,
+        (packets, bytes): (usize, usize),
+        outside: &dyn Outside,
+    ) -> FromPeer {
+        let from = if self.policy.mappings.is_empty() { from } else { self.policy.as_public(from, outside) };
+        self.deliver(now, relay, from, (packets, bytes), false)
+    }
+
+    /// The same for what the edge's own ICE port sends to a relay.
+    pub fn handle_inside(
+        &mut self,
+        now: Instant,
+        relay: RelayId,
+        from: SocketAddr,
+        bytes: usize,
+    ) -> FromPeer {
+        self.deliver(now, relay, from, (1, bytes), true)
+    }
+
+    #[inline]
+    fn deliver(
+        &mut self,
+        now: Instant,
+        relay: RelayId,
+        from: SocketAddr,
+        (packets, bytes): (usize, usize),
+        is_inside: bool,
+    ) -> FromPeer {
+        let found = self.by_relay.get(relay.0 as usize).copied().flatten();
+        let Some(allocation) = found.and_then(|index| self.allocations.get_mut(index)) else {
+            return self.drop_peer(TurnDrop::NoAllocation, packets);
+        };
+        if now >= allocation.expires || allocation.permission(now, from.ip()).is_none() {
+            return self.drop_peer(TurnDrop::NoPermission, packets);
+        }
+        if !allocation.down.take(now, bytes, self.bandwidth) {
+            return self.drop_peer(TurnDrop::Bandwidth, packets);
+        }
+        allocation.traffic.down.count(packets, bytes);
+        self.counters.traffic.down.count(packets, bytes);
+        if is_inside {
+            self.counters.inside.down.count(packets, bytes);
+        }
+        let client = allocation.client;
+        match allocation.channel_to(now, from) {
+            Some(number) => FromPeer::Channel { client, number },
+            None => FromPeer::Indication { client, peer: from },
+        }
+    }
+
+    fn drop_peer(&mut self, reason: TurnDrop, packets: usize) -> FromPeer {
+        self.counters.count_drops(reason, packets);
+        FromPeer::Drop(reason)
+    }
+
+    /// An id for the next Data indication.
+    pub fn indication_id(&mut self) -> TransactionId {
+        self.next_id = self.next_id.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut id = TransactionId::default();
+        id[..8].copy_from_slice(&self.next_id.to_be_bytes());
+        id
+    }
+
+    #[inline]
+    fn channel_data(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        packet: &[u8],
+        outside: &dyn Outside,
+    ) -> Verdict {
+        let Some((number, len)) = wire::channel_data(packet) else {
+            return Verdict::Drop(TurnDrop::Malformed);
+        };
+        let Some(index) = self.by_client.get(client).copied() else {
+            return Verdict::Drop(TurnDrop::NoAllocation);
+        };
+        let allocation = &self.allocations[index];
+        if now >= allocation.expires {
+            return Verdict::Drop(TurnDrop::NoAllocation);
+        }
+        let Some(channel) = allocation.channel(now, number) else {
+            return Verdict::Drop(TurnDrop::NoChannel);
+        };
+        let peer = channel.peer;
+        let way = match channel.permitted {
+            Permitted::Any => channel.way,
+            // A port of this host may have changed hands since the channel was bound.
+            own => match self.policy.way(peer, own, outside) {
+                Ok(way) => way,
+                Err(reason) => return self.denied(now, client, reason, peer.ip()),
+            },
+        };
+        self.leave(now, index, (peer, way), CHANNEL_HEADER, len)
+    }
+
+    /// Lets a payload leave by the relay of the peer's family.
+    #[inline]
+    pub(super) fn leave(
+        &mut self,
+        now: Instant,
+        index: usize,
+        (peer, way): (SocketAddr, Way),
+        at: usize,
+        len: usize,
+    ) -> Verdict {
+        let allocation = &mut self.allocations[index];
+        let Some(relay) = allocation.relay_for(peer.ip()) else {
+            return Verdict::Drop(TurnDrop::NoPermission);
+        };
+        if !allocation.up.take(now, len, self.bandwidth) {
+            return Verdict::Drop(TurnDrop::Bandwidth);
+        }
+        allocation.traffic.up.count(1, len);
+        self.counters.traffic.up.count(1, len);
+        match way {
+            Way::Out(to) => Verdict::Relay { relay: relay.id, to, at, len },
+            Way::Inside(door) => {
+                self.counters.inside.up.count(1, len);
+                Verdict::Inside { relay, door, to: peer, at, len }
+            }
+        }
+    }
+
+    fn message(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        packet: &[u8],
+        reply: &mut [u8],
+        outside: &mut dyn Outside,
+    ) -> Verdict {
+        let Ok(message) = Message::parse(packet) else { return Verdict::Drop(TurnDrop::Malformed) };
+        if message.check_fingerprint() == Fingerprint::Bad {
+            return Verdict::Drop(TurnDrop::Malformed);
+        }
+        match (message.class(), message.method()) {
+            (Class::Indication, method::SEND) => self.send(now, client, &message, outside),
+            // A keepalive (RFC 8445 §11).
+            (Class::Indication, Method::BINDING) => Verdict::Done,
+            (Class::Request, Method::BINDING) => self.binding(now, client, &message, reply),
+            (Class::Request, _) => self.request(now, client, &message, reply, outside),
+            _ => Verdict::Drop(TurnDrop::Unexpected),
+        }
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        message: &Message<'_>,
+        outside: &dyn Outside,
+    ) -> Verdict {
+        let Some(index) = self.by_client.get(client).copied() else {
+            return Verdict::Drop(TurnDrop::NoAllocation);
+        };
+        let (Some(peer), Some(data)) =
+            (message.xor_address(attribute::XOR_PEER_ADDRESS), message.get(attribute::DATA))
+        else {
+            return Verdict::Drop(TurnDrop::Malformed);
+        };
+        // With DONT-FRAGMENT too (RFC 8656 §11.2).
+        if message.unknown_required(attribute::KNOWN).next().is_some() {
+            return Verdict::Drop(TurnDrop::Unexpected);
+        }
+        let allocation = &self.allocations[index];
+        let permitted = allocation.permission(now, peer.ip()).filter(|_| now < allocation.expires);
+        let Some(permitted) = permitted else { return Verdict::Drop(TurnDrop::NoPermission) };
+        match self.policy.way(peer, permitted, outside) {
+            Ok(way) => {
+                let at = data.as_ptr() as usize - message.as_bytes().as_ptr() as usize;
+                self.leave(now, index, (peer, way), at, data.len())
+            }
+            Err(reason) => self.denied(now, client, reason, peer.ip()),
+        }
+    }
+
+    fn binding(&mut self, now: Instant, client: &Client, message: &Message<'_>, reply: &mut [u8]) -> Verdict {
+        let allowance = match self.allow_stranger(now, client, message) {
+            Ok(allowance) => allowance,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        let unknown = message.unknown_required(attribute::KNOWN);
+        let answer = if unknown.clone().next().is_some() {
+            let code = ErrorCode::UNKNOWN_ATTRIBUTE;
+            challenge::refuse(reply, message, code, unknown.take(MOST_UNKNOWN), allowance)
+        } else {
+            self.counters.bindings += 1;
+            let success = Builder::new(reply, Class::Success, Method::BINDING, message.transaction_id());
+            challenge::closed(success.xor_mapped_address(client.remote), message)
+                .filter(|len| *len <= allowance)
+        };
+        answer.map_or(Verdict::Drop(TurnDrop::Amplification), |len| Verdict::Reply { len })
+    }
+
+    /// How much may be said to who has not proven anything, if his budget has anything left.
+    pub(super) fn allow_stranger(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        message: &Message<'_>,
+    ) -> Result<usize, TurnDrop> {
+        if self.strangers.take(now, client.remote.ip()).is_err() {
+            return Err(TurnDrop::OverBudget);
+        }
+        Ok(allowance(message.as_bytes().len(), client.remote, client.is_stream()))
+    }
+
+    pub(super) fn denied(&mut self, now: Instant, client: &Client, reason: Denial, peer: IpAddr) -> Verdict {
+        self.note_denial(now, client, reason, peer);
+        Verdict::Drop(TurnDrop::PeerDenied)
+    }
+
+    pub(super) fn note_denial(&mut self, now: Instant, client: &Client, reason: Denial, peer: IpAddr) {
+        self.counters.count_denial(reason);
+        let told = &mut self.told[reason as usize];
+        if told.is_none_or(|told| now >= told + TELL_EVERY) && self.notices.len() < NOTICES {
+            *told = Some(now);
+            self.notices.push_back(Notice { reason, peer, client: client.remote });
+        }
+    }
+
+    /// A denial to be told, the oldest first.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    pub(super) fn keep(&mut self, now: Instant, allocation: Allocation) {
+        let (client, relays) = (allocation.client, allocation.relays);
+        let index = self.allocations.insert(allocation);
+        self.by_client.insert(client, index);
+        for relay in relays.into_iter().flatten() {
+            let number = relay.id.0 as usize;
+            if self.by_relay.len() <= number {
+                self.by_relay.resize(number + 1, None);
+            }
+            self.by_relay[number] = Some(index);
+        }
+        self.set_timer(now, index);
+    }
+
+    pub(super) fn set_timer(&mut self, now: Instant, index: usize) {
+        let allocation = &mut self.allocations[index];
+        let at = allocation.expires.min(now + TIDY_EVERY);
+        allocation.timer = self.timers.set(at, index);
+    }
+
+    /// Ends an allocation: its relays are closed, its quota is given back.
+    pub(super) fn end(&mut self, index: usize, outside: &mut dyn Outside) {
+        let Some(allocation) = self.allocations.try_remove(index) else { return };
+        self.by_client.remove(&allocation.client);
+        for relay in allocation.relays.into_iter().flatten() {
+            if let Some(slot) = self.by_relay.get_mut(relay.id.0 as usize) {
+                *slot = None;
+            }
+            outside.close(relay.id);
+        }
+        outside.release(&allocation.username, allocation.client.remote.ip());
+    }
+
+    /// The client's connection is over, and with it its allocation (RFC 8656 §5).
+    pub fn client_gone(&mut self, client: &Client, outside: &mut dyn Outside) {
+        if let Some(index) = self.by_client.get(client).copied() {
+            self.end(index, outside);
+        }
+    }
+
+    /// Ends all of them.
+    pub fn end_all(&mut self, outside: &mut dyn Outside) {
+        let all: Vec<usize> = self.allocations.iter().map(|(index, _)| index).collect();
+        all.into_iter().for_each(|index| self.end(index, outside));
+    }
+
+    /// When [`Server::handle_timeout`] has something to do.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Ends what has expired.
+    pub fn handle_timeout(&mut self, now: Instant, outside: &mut dyn Outside) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.fire(now, &mut due);
+        for index in due.drain(..) {
+            let Some(allocation) = self.allocations.get_mut(index) else { continue };
+            if now >= allocation.expires {
+                self.end(index, outside);
+            } else if now >= allocation.timer {
+                allocation.tidy(now);
+                self.set_timer(now, index);
+            }
+        }
+        self.due = due;
+    }
+
+    /// Other peers may be reached from now on; what no longer may loses its permission. Allocations stay.
+    pub fn renew(&mut self, policy: Arc<Policy>, bandwidth: u64, outside: &dyn Outside) {
+        for (_, allocation) in &mut self.allocations {
+            allocation.revise(
+                |ip| policy.peers.check(ip).ok(),
+                |peer, permitted| policy.way(peer, permitted, outside).ok(),
+            );
+        }
+        (self.policy, self.bandwidth) = (policy, bandwidth);
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Counts what was thrown away outside.
+    pub fn count_drops(&mut self, reason: TurnDrop, packets: usize) {
+        self.counters.count_drops(reason, packets);
+    }
+
+    /// Whether a client has an allocation.
+    pub fn has_allocation(&self, client: &Client) -> bool {
+        self.by_client.contains_key(client)
+    }
+
+    /// How many allocations there are.
+    pub fn allocations(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// All of them, for an operator.
+    pub fn list(&self, now: Instant) -> Vec<Listed> {
+        let listed = |allocation: &Allocation| {
+            let (permissions, channels) = allocation.peers(now);
+            Listed {
+                client: allocation.client,
+                username: allocation.username.clone(),
+                relays: allocation.relays.iter().flatten().map(|relay| relay.address).collect(),
+                age: now.saturating_duration_since(allocation.opened),
+                expires_in: allocation.expires.saturating_duration_since(now),
+                permissions,
+                channels,
+                traffic: allocation.traffic,
+            }
+        };
+        self.allocations.iter().map(|(_, allocation)| listed(allocation)).collect()
+    }
+}
+
+/// Unknown attributes that an answer names; more are nobody's mistake.
+pub(super) const MOST_UNKNOWN: usize = 8;
