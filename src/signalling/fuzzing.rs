@@ -113,7 +113,9 @@ impl Play {
             });
         };
         let unix = Duration::from_secs(1_000_000);
-        let mut cx = Context { now: Instant::now(), unix, random: &mut fill, effects: &mut effects };
+        let notices_are_full = false;
+        let mut cx =
+            Context { now: Instant::now(), unix, random: &mut fill, effects: &mut effects, notices_are_full };
         call(&mut **protocol, &mut cx);
         while !cx.effects.is_empty() {
             for effect in std::mem::take(cx.effects) {
