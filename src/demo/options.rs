@@ -23,7 +23,7 @@ pub struct Options {
     /// A Janus to stand behind the edge instead of the built-in echo, by its REST or WebSocket URL; can be repeated
     #[arg(long, value_name = "URL", value_parser = server)]
     pub janus: Vec<String>,
-    /// Print the configuration that the demo runs with, and end
+    /// Print the demo's configuration as a routes.yml in front of a Janus, and end
     #[arg(long)]
     pub show_config: bool,
 }
