@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::protocol::{
-    Answer, Context, Departure, Effect, Input, Knock, PeerKey, Protocol, Question, ServerEvent, Size,
+    Answer, Context, Departure, Effect, Input, Knock, PeerKey, Protocol, ServerEvent, Size,
 };
 use super::{blueprints, gst, webrtc_server, webrtcsink};
 use crate::config::{
@@ -137,7 +137,15 @@ impl Play {
                             protocol.handle(&mut cx, peer, Input::Gone(Departure::Closed));
                         }
                     }
-                    Effect::Ask(Question::Login { .. }) | Effect::Deadline(_) | Effect::Tell(_) => {}
+                    Effect::CutOff(peer, ..) => {
+                        if let Some(at) = there.iter().position(|known| *known == Some(peer)) {
+                            there[at] = None;
+                            protocol.handle(&mut cx, peer, Input::Gone(Departure::Lost(Vec::new())));
+                        }
+                    }
+                    // A media server that never answers.
+                    Effect::Dial(..) | Effect::ToServer(..) | Effect::HangUp(_) => {}
+                    Effect::Ask(_) | Effect::Deadline(_) | Effect::Tell(_) => {}
                 }
             }
         }
