@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::directory::{Ended, Running};
 use super::render::{self, Told};
@@ -17,6 +17,8 @@ use crate::session::story::Story;
 pub(super) const PAGE: (usize, usize) = (200, 50);
 /// A worker answers within microseconds; what it does not answer by then is left out.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at whether the end of a session is known here, too; it takes less than a millisecond, mostly.
+const WORD_OF_END: Duration = Duration::from_millis(5);
 
 impl Admin {
     /// Running sessions, newest first.
@@ -38,11 +40,17 @@ impl Admin {
 
     /// One session, running or not.
     pub(super) async fn explain(&self, id: SessionId) -> Option<Value> {
-        if let Some(running) = self.0.directory.running(id) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(running) = self.0.directory.running(id) {
             let stories = self.stories(std::slice::from_ref(&running)).await;
             if let Some(story) = stories.get(&id) {
                 return Some(render::whole(&self.told(&running, story)));
             }
+            // Its worker has ended it, and the word of that is on its way.
+            if Instant::now() >= deadline {
+                break;
+            }
+            sleep(WORD_OF_END).await;
         }
         let ended = self.0.directory.ended(id)?;
         let mut whole = render::whole(&self.told_of_ended(&ended));
