@@ -112,7 +112,9 @@ async fn closing_the_only_connection_ends_the_session_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_holds_up_nobody_and_loses_only_media() {
     let backend = Backend::start().await;
-    let edge = Edge::start_with(|ground| with_udp(ground, backend.addr));
+    // What the client sends is more than one may; here the question is what it does not read.
+    let unlimited = "limits: {session_packets: 0}\n";
+    let edge = Edge::start_with(|ground| with_udp(ground, backend.addr) + unlimited);
     let (slow, framed) = connect(edge.http, In::Plain, usize::MAX).await;
     let quick = Client::connect(edge.http).await;
     assert_eq!(slow.ping("hello").await, format!("hello via {}", slow.handle));
