@@ -34,8 +34,13 @@ pub(super) struct Reloads {
 impl Reloads {
     pub(super) fn new(config: &Config) -> Self {
         let file = config.file.clone();
-        let mut reloads = Reloads { seen: digest(&file), file, watcher: None, started: config.media.clone() };
+        let mut reloads = Reloads { seen: None, file, watcher: None, started: config.media.clone() };
         reloads.watch(config.watch);
+        // Watched from here on. What happened to the file while the edge started shows in what it says now.
+        let now = digest(&reloads.file);
+        if !config.watch || says_the_same(config) {
+            reloads.seen = now;
+        }
         reloads
     }
 
@@ -101,6 +106,11 @@ impl Reloads {
             watcher.inspect_err(failed).ok()
         });
     }
+}
+
+/// Whether the file still says what was read from it.
+fn says_the_same(config: &Config) -> bool {
+    Config::load(&config.file).is_ok_and(|loaded| config.outline.changes(&loaded.config.outline).is_empty())
 }
 
 /// Everything that the file says, names looked up. In a thread that may block.

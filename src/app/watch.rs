@@ -25,6 +25,8 @@ pub(super) struct Watcher {
 impl Watcher {
     pub(super) fn new(file: &Path) -> notify::Result<Watcher> {
         let (tell, changes) = mpsc::channel(1);
+        // It is looked at once in any case: it may have changed just before.
+        let _ = tell.try_send(());
         let places = places(file);
         let names: Vec<OsString> = places.iter().map(|(_, name)| name.clone()).collect();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
