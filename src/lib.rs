@@ -29,5 +29,6 @@ pub mod session;
 pub mod signalling;
 pub mod stun;
 pub mod telemetry;
+mod tls_client;
 pub mod turn;
 mod ws_frame;
