@@ -4,6 +4,9 @@
 #![allow(unsafe_code, reason = "counting allocations needs an allocator")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/registration.rs"]
+mod registration;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
@@ -13,11 +16,10 @@ use std::time::{Duration, Instant};
 
 use xrtc::config::{Limits, Media};
 use xrtc::listener::PacketSide;
-use xrtc::session::registration::{
-    BackendCandidate, CandidateTransport, Command, Credentials, Mode, Origin, Owner, Registration, Role,
-    SessionId, SessionSink,
-};
-use xrtc::stun::{self, BindingRequest, Class, IceRole, Key, Message};
+use xrtc::session::registration::{Command, Mode, Registration, SessionSink};
+use xrtc::stun::{self, Class, Key, Message};
+
+use registration::{check, registration};
 
 /// Counts what threads allocate that did not say that they are none of the edge's.
 struct Counting;
@@ -79,7 +81,7 @@ impl Call {
             socket
         });
         client.connect(edge.addresses()[0]).unwrap();
-        let registration = Arc::new(registration(mode, backend.local_addr().unwrap()));
+        let registration = Arc::new(registration(1, mode, &[backend.local_addr().unwrap()]));
         edge.send(Command::Register(registration.clone()));
         let mut call = Call { edge, registration, client, backend, towards_client: None };
         call.connect();
@@ -90,7 +92,7 @@ impl Call {
     fn connect(&mut self) {
         let end = Instant::now() + Duration::from_secs(10);
         while Instant::now() < end {
-            self.client.send(&self.check()).unwrap();
+            self.client.send(&check(&self.registration)).unwrap();
             let mut buffer = [0; 2048];
             while let Ok((len, from)) = self.backend.recv_from(&mut buffer) {
                 if let Some(answer) = self.answer(&buffer[..len]) {
@@ -113,22 +115,6 @@ impl Call {
         for socket in [&self.client, &self.backend] {
             while socket.recv(&mut buffer).is_ok() {}
         }
-    }
-
-    fn check(&self) -> Vec<u8> {
-        let Registration { edge, client, .. } = &*self.registration;
-        let request = BindingRequest {
-            receiver_ufrag: &edge.ufrag,
-            sender_ufrag: &client.ufrag,
-            priority: 1,
-            role: IceRole::Controlling(1),
-            use_candidate: true,
-        };
-        let mut bytes = vec![0; 256];
-        let id = rand::random();
-        let len = stun::binding_request(&mut bytes, id, &request, &Key::short_term(&edge.pwd)).unwrap();
-        bytes.truncate(len);
-        bytes
     }
 
     /// The backend's answer to a check.
@@ -162,29 +148,6 @@ impl Call {
                 }
             }
         }
-    }
-}
-
-fn registration(mode: Mode, backend_addr: SocketAddr) -> Registration {
-    let credentials =
-        |name: &str| Credentials { ufrag: name.into(), pwd: format!("{name}-password-of-22-chars").into() };
-    let backend = credentials("backend");
-    Registration {
-        session: SessionId(1),
-        generation: 0,
-        mode,
-        edge: if mode == Mode::Transparent { backend.clone() } else { credentials("edge") },
-        client: credentials("client"),
-        backend,
-        role: Role::Controlling,
-        prefer_tcp: false,
-        candidates: vec![BackendCandidate {
-            transport: CandidateTransport::Udp,
-            addr: backend_addr,
-            priority: 2_013_266_431,
-        }],
-        origin: Arc::new(Origin { route: "test".into(), label: "test".into() }),
-        owner: Arc::new(Owner::nobody()),
     }
 }
 
