@@ -40,8 +40,7 @@ pub use counters::{StreamCounters, StreamVerdict};
 pub(super) use dial::dial;
 #[doc(hidden)]
 pub use fuzzing::fuzz;
-pub(super) use frames::next as next_frame;
-pub(super) use link::Link;
+pub(super) use link::{Link, Outlet};
 pub(super) use queue::{Framing, Pushed, Queue};
 pub use replay::ByteStream;
 pub use tls::{Tls, TlsSummary};
