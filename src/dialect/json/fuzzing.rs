@@ -75,7 +75,7 @@ mod tests {
     fn truncated_and_mutated_messages_neither_panic_nor_leak() {
         let json = [b"{\"id\":\"a\",\"sdp\":", quote(OFFER).as_slice(), b",\"x\":[1,{}]}"].concat();
         for sample in [OFFER.as_bytes().to_vec(), json] {
-            sweep(&sample, &[0, b'"', b'\\', b'=', b'}', 0xff], fuzz);
+            sweep(&sample, &[0, b'"', b'\\', b'=', b'A', b'}', 0xff], fuzz);
         }
     }
 
