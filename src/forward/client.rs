@@ -240,7 +240,7 @@ impl Forwarder {
         let Some(generation) = session.generation(number) else {
             return Verdict::Drop(DropReason::UnexpectedStun);
         };
-        if let Err(error) = message.verify(&generation.client_key) {
+        if let Err(error) = message.verify(&generation.client_key()) {
             return Verdict::Drop(error.into());
         }
         let Some(moved) = session.client.answered(slot, message.transaction_id()) else {
@@ -281,7 +281,7 @@ impl Forwarder {
         };
         // Two ufrags of at most 256 bytes and 100 bytes of everything else.
         let mut bytes = vec![0; 768];
-        let Ok(len) = stun::binding_request(&mut bytes, probe.transaction, &request, &generation.client_key)
+        let Ok(len) = stun::binding_request(&mut bytes, probe.transaction, &request, &generation.client_key())
         else {
             return;
         };

@@ -340,7 +340,7 @@ impl Forwarder {
 
     pub(super) fn end_through(&mut self, now: Instant, key: ThroughKey, reason: EndReason) {
         let story = self.last_story(now, Here::Through(key), reason);
-        let Some(through) = self.tables.throughs.try_remove(key.0) else { return };
+        let Some(through) = self.tables.throughs.remove(key.0) else { return };
         for (_, flow) in through.flows() {
             self.forget_flow(flow);
         }
