@@ -67,6 +67,7 @@ impl Call {
             socket_buffer: 1 << 20,
             offload: true,
             pin_workers: false,
+            observe_rtp: true,
         };
         let (events, _) = tokio::sync::mpsc::unbounded_channel();
         let listeners = ["127.0.0.1:0".parse().unwrap()];

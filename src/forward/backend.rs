@@ -30,7 +30,12 @@ impl Forwarder {
         }
         let Some(client) = session.client.egress() else {
             let tick = self.clock.tick(packet.now);
-            self.counters.heard_down(session.observed.down(tick, packet.kind, packet.bytes));
+            self.counters.heard_down(session.observed.down(
+                tick,
+                packet.kind,
+                packet.bytes,
+                self.follows_streams,
+            ));
             session.observed.note(tick, Milestone::EarlyDown);
             return Verdict::Drop(DropReason::ClientNotReady);
         };

@@ -20,31 +20,35 @@ impl<T> Default for Pages<T> {
 
 impl<T> Pages<T> {
     /// Keeps a value; its number.
-    pub(super) fn insert(&mut self, value: T) -> usize {
+    pub(super) fn insert(&mut self, value: T) -> u32 {
         if self.free.is_empty() {
             self.add_page();
         }
         // A page was added if there was no free number.
-        let key = self.free.pop().unwrap_or_default() as usize;
-        self.pages[key / PAGE][key % PAGE] = Some(value);
+        let key = self.free.pop().unwrap_or_default();
+        let (page, entry) = place(key);
+        self.pages[page][entry] = Some(value);
         self.len += 1;
         key
     }
 
     #[inline]
-    pub(super) fn get(&self, key: usize) -> Option<&T> {
-        self.pages.get(key / PAGE)?[key % PAGE].as_ref()
+    pub(super) fn get(&self, key: u32) -> Option<&T> {
+        let (page, entry) = place(key);
+        self.pages.get(page)?[entry].as_ref()
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut T> {
-        self.pages.get_mut(key / PAGE)?[key % PAGE].as_mut()
+    pub(super) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
+        let (page, entry) = place(key);
+        self.pages.get_mut(page)?[entry].as_mut()
     }
 
     /// Takes a value out; its number is free again.
-    pub(super) fn remove(&mut self, key: usize) -> Option<T> {
-        let value = self.pages.get_mut(key / PAGE)?[key % PAGE].take()?;
-        self.free.push(key as u32);
+    pub(super) fn remove(&mut self, key: u32) -> Option<T> {
+        let (page, entry) = place(key);
+        let value = self.pages.get_mut(page)?[entry].take()?;
+        self.free.push(key);
         self.len -= 1;
         Some(value)
     }
@@ -54,19 +58,24 @@ impl<T> Pages<T> {
     }
 
     /// Every number in use.
-    pub(super) fn keys(&self) -> impl Iterator<Item = usize> + '_ {
-        let entries = self.pages.iter().flat_map(|page| page.iter()).enumerate();
+    pub(super) fn keys(&self) -> impl Iterator<Item = u32> + '_ {
+        let entries = (0..).zip(self.pages.iter().flat_map(|page| page.iter()));
         entries.filter_map(|(key, entry)| entry.is_some().then_some(key))
     }
 
     fn add_page(&mut self) {
-        let first = self.pages.len() * PAGE;
+        let first = (self.pages.len() * PAGE) as u32;
         // A vector is built in place; an array would be built on the stack first.
         let page: Box<[Option<T>]> = std::iter::repeat_with(|| None).take(PAGE).collect();
         let Ok(page) = page.try_into() else { return };
         self.pages.push(page);
-        self.free.extend((first..first + PAGE).rev().map(|key| key as u32));
+        self.free.extend((first..first + PAGE as u32).rev());
     }
+}
+
+#[inline]
+fn place(key: u32) -> (usize, usize) {
+    (key as usize / PAGE, key as usize % PAGE)
 }
 
 #[cfg(test)]

@@ -72,7 +72,10 @@ impl Forwarder {
                 entry.registrations[known] = registration.clone();
                 entry.since = now;
             }
-            (None, _) => entry.registrations.push(registration.clone()),
+            (None, _) => {
+                entry.registrations.reserve_exact(1);
+                entry.registrations.push(registration.clone());
+            }
         }
         let here = entry.here;
         self.tables.registrations_by_username.insert(client_username(&registration), registration.clone());

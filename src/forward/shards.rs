@@ -119,7 +119,8 @@ mod tests {
     #[test]
     fn parts_grow_each_at_its_own_moment() {
         let mut map = Shards::<usize, usize>::default();
-        let capacities = |map: &Shards<usize, usize>| map.parts.iter().map(HashTable::capacity).collect::<Vec<_>>();
+        let capacities =
+            |map: &Shards<usize, usize>| map.parts.iter().map(HashTable::capacity).collect::<Vec<_>>();
         let (mut before, mut most) = (capacities(&map), 0);
         for n in 0..50_000 {
             map.insert(n, n);

@@ -94,13 +94,14 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(setup: Setup) -> io::Result<Worker> {
         let now = Instant::now();
-        let forwarder = Forwarder::new(forward::Setup {
+        let mut forwarder = Forwarder::new(forward::Setup {
             worker: setup.number,
             listeners: Vec::new(),
             max_sessions: setup.max_sessions,
             random: Box::new(|buffer| rand::fill(buffer)),
             now,
         });
+        forwarder.follow_streams(setup.media.observe_rtp);
         Ok(Worker {
             number: setup.number,
             poll: setup.poll,
@@ -366,7 +367,10 @@ impl Worker {
                 ToWorker::Ping(answer) => drop(answer.send(())),
                 ToWorker::CloseListener(listener) => self.close_listener(listener)?,
                 ToWorker::Limits(limits) => self.forwarder.set_limits(now, &limits),
-                ToWorker::Media(media) => self.media = media,
+                ToWorker::Media(media) => {
+                    self.forwarder.follow_streams(media.observe_rtp);
+                    self.media = media;
+                }
                 ToWorker::Command(command) => {
                     self.unpublished = true;
                     self.forwarder.command(now, command);

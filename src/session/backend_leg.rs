@@ -274,7 +274,10 @@ impl BackendLeg {
             remote.answered |= answers;
         } else if self.remotes.len() < MAX_REMOTES {
             let (socket, priority) = (socket.index, priority.unwrap_or_default());
-            push(&mut self.remotes, Remote { socket, addr: source, priority, proven: true, answered: answers });
+            push(
+                &mut self.remotes,
+                Remote { socket, addr: source, priority, proven: true, answered: answers },
+            );
         } else {
             return false;
         }

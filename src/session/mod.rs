@@ -142,7 +142,7 @@ pub struct Session {
     /// Both legs of some generation were complete once.
     pub connected: bool,
     /// What happened when, and how media arrives.
-    pub observed: Box<Observed>,
+    pub observed: Observed,
 }
 
 /// What a session reports after something happened to it.

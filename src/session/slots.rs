@@ -96,7 +96,8 @@ mod tests {
         }
         assert_eq!((slots.free(3), slots.take(1), slots.free(3)), (None, Some('b'), Some(1)));
         assert_eq!(slots.iter().collect::<Vec<_>>(), [(0, &'a'), (2, &'c')]);
-        assert_eq!((slots.get(1), slots.get(2), slots.get_mut(99)), (None, Some(&'c'), None));
+        assert_eq!((slots.get(1), slots.get(2)), (None, Some(&'c')));
+        assert_eq!(slots.get_mut(99), None);
         assert_eq!(slots.position(|value| *value == 'c'), Some(2));
         assert_eq!((slots.take(2), slots.take(7), slots.more.capacity()), (Some('c'), None, 0));
         assert!(!slots.is_empty() && slots.take(0).is_some() && slots.is_empty());

@@ -106,7 +106,7 @@ pub struct Through {
     /// When the timer wheel wakes this session.
     pub armed: Option<Instant>,
     /// What happened when, and how media arrives.
-    pub observed: Box<Observed>,
+    pub observed: Observed,
     /// The newest generation in which the backend answered.
     connected: Option<u32>,
 }
