@@ -346,6 +346,11 @@ impl BackendLeg {
         self.state == Liveness::Dead
     }
 
+    /// Whether the agent is gone, because there is nothing left to find.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.keeper, Keeper::Rest(_))
+    }
+
     /// Where media to the backend goes: the nominated path.
     pub fn selected(&self) -> Option<BackendPath> {
         self.selected
@@ -466,3 +471,7 @@ fn parsed(candidate: &BackendCandidate, foundation: usize) -> Result<Candidate, 
 fn creds(of: &Credentials) -> IceCreds {
     IceCreds { ufrag: of.ufrag.to_string(), pass: of.pwd.to_string() }
 }
+
+#[cfg(test)]
+#[path = "backend_leg_tests.rs"]
+mod tests;
