@@ -68,13 +68,8 @@ pub(super) struct Worker {
     dirty: Vec<Via>,
     /// Sockets that may have something to read; each stands here once.
     pub(super) ready: VecDeque<Via>,
-<<<<<<< HEAD
-    replies: usize,
-    pub(super) published: Instant,
-=======
     pub(super) replies: usize,
-    published: Instant,
->>>>>>> main
+    pub(super) published: Instant,
     /// Something was counted since.
     pub(super) unpublished: bool,
     /// There were more commands than are carried out at once.
@@ -337,8 +332,6 @@ impl Worker {
         }
     }
 
-<<<<<<< HEAD
-=======
     /// An empty queue keeps its memory.
     fn give_back(&mut self, via: Via, empty: Vec<Outgoing>) {
         match via {
@@ -347,72 +340,6 @@ impl Worker {
         }
     }
 
-    fn hand_over(&mut self, worker: u32, received: Received, segment: (usize, usize)) {
-        let bytes = self.receiver.packet(segment).to_vec();
-        let Some(inbox) = self.inboxes.get(worker as usize) else { return };
-        match inbox.packets.try_send(HandedOver { received, bytes }) {
-            // A failed wake means that the worker is awake already, or gone.
-            Ok(()) => drop(inbox.waker.wake()),
-            Err(_) => self.forwarder.count_drop(DropReason::HandOverFull),
-        }
-    }
-
-    pub(super) fn read_commands(&mut self, now: Instant) -> io::Result<()> {
-        self.more_commands = false;
-        for _ in 0..COMMANDS_AT_ONCE {
-            let Ok(message) = self.commands.try_recv() else { return Ok(()) };
-            match message {
-                ToWorker::Listen(addr, socket) => self.listen(addr, socket)?,
-                ToWorker::CountClients(listener, answer) => {
-                    // Nobody waits any more: the answer came too late.
-                    let _ = answer.send(self.forwarder.clients_at(listener));
-                }
-                ToWorker::Ping(answer) => drop(answer.send(())),
-                ToWorker::CloseListener(listener) => self.close_listener(listener)?,
-                ToWorker::Limits(limits) => self.forwarder.set_limits(now, &limits),
-                ToWorker::Media(media) => self.media = media,
-                ToWorker::Command(command) => {
-                    self.unpublished = true;
-                    self.forwarder.command(now, command);
-                }
-                ToWorker::Ask(question) => question(&mut self.forwarder, now),
-                ToWorker::Stop => self.stopping = true,
-            }
-        }
-        self.more_commands = true;
-        Ok(())
-    }
-
-    /// A listener came, with the next index.
-    fn listen(&mut self, addr: SocketAddr, socket: Option<Socket>) -> io::Result<()> {
-        let index = self.listeners.len();
-        if let Some(socket) = &socket {
-            self.poll.registry().register(&mut SourceFd(&socket.fd()), Token(index), Interest::READABLE)?;
-            self.ready.push_back(Via::Listener(index as u16));
-        }
-        self.forwarder.add_listener(addr);
-        self.listeners.push(socket);
-        self.listener_queues.push(Vec::new());
-        Ok(())
-    }
-
-    fn close_listener(&mut self, listener: u16) -> io::Result<()> {
-        let socket = self.listeners.get_mut(usize::from(listener)).and_then(Option::take);
-        let Some(socket) = socket else { return Ok(()) };
-        self.poll.registry().deregister(&mut SourceFd(&socket.fd()))
-    }
-
-    /// Packets from other workers are treated as if they had arrived here.
-    fn read_packets(&mut self, now: Instant) {
-        for _ in 0..super::HAND_OVER_QUEUE {
-            let Ok(HandedOver { received, bytes }) = self.packets.try_recv() else { return };
-            let segment = self.receiver.load(&bytes);
-            self.decide(now, received, segment);
-            self.flush();
-        }
-    }
-
->>>>>>> main
     fn carry_out_effects(&mut self, now: Instant) -> io::Result<()> {
         self.open_sockets(now)?;
         while let Some(Transmit { to, bytes }) = self.forwarder.poll_transmit() {
