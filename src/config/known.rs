@@ -298,7 +298,7 @@ mod tests {
         );
         assert_eq!(
             warnings("media: {quux: 1}"),
-            ["1:9 media.quux: unknown key, ignored (the nearest known key is `pin_workers`; \
+            ["1:9 media.quux: unknown key, ignored (the nearest known key is `observe_rtp`; \
               known here: workers, backend_ports, socket_buffer, offload, pin_workers, observe_rtp)"]
         );
     }
