@@ -17,10 +17,12 @@ use tokio::task::JoinSet;
 
 use super::StartError;
 use super::admin::Desk;
+use super::descriptors;
 use super::journal::AnnouncingSink;
 use super::parts::{self, Running};
 use super::ports::{self, Port};
 use super::sites::Sites;
+use super::systemd::Relays;
 use super::turn::Surroundings;
 use crate::config::resolve::{self, Candidate};
 use crate::config::{Config, Media, Service, ServiceKind};
@@ -48,6 +50,7 @@ pub(super) struct World {
     pub(super) registrar: Arc<Registrar>,
     pub(super) sites: Arc<Sites>,
     pub(super) desk: Desk,
+    pub(super) relays: Relays,
 }
 
 /// The edge as it runs.
@@ -129,6 +132,7 @@ impl Edge {
             counters: Arc::default(),
             sites,
             desk,
+            relays: Relays::default(),
             packets,
             sink,
             phase,
@@ -154,6 +158,7 @@ impl Edge {
         config: Config,
         candidates: Vec<Candidate>,
     ) -> Result<(), StartError> {
+        descriptors::make_room(&config);
         let lines = resolve::lines(&candidates);
         self.world.registrar.forget_databases();
         let listeners = self.plan_listeners(&config)?;
