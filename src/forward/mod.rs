@@ -9,7 +9,9 @@ mod backend;
 mod client;
 mod counters;
 mod flow;
+mod pages;
 mod register;
+mod shards;
 mod sockets;
 mod story;
 mod tables;
@@ -133,6 +135,8 @@ pub struct Forwarder {
     probe: usize,
     max_sessions: usize,
     allowance: Allowance,
+    /// RTP streams are followed for their statistics.
+    follows_streams: bool,
     turn: Turn,
     latest: Option<Latest>,
     unproven: Option<unproven::Unproven>,
@@ -165,6 +169,7 @@ impl Forwarder {
             probe: 0,
             max_sessions: setup.max_sessions,
             allowance: Allowance::default(),
+            follows_streams: true,
             turn: Turn::default(),
             latest: None,
             unproven: None,
@@ -237,6 +242,9 @@ impl Forwarder {
             }
         }
         self.behind = (rest > 0).then_some(now);
+        if rest == 0 && due.capacity() > 4 * TIMERS_AT_ONCE {
+            due = Vec::new();
+        }
         self.due = due;
     }
 
@@ -268,6 +276,11 @@ impl Forwarder {
     /// For what the shell itself must drop.
     pub fn count_drop(&mut self, reason: DropReason) {
         self.counters.dropped(reason);
+    }
+
+    /// Whether RTP streams are followed from now on; statistics stay as they are where not.
+    pub fn follow_streams(&mut self, follows: bool) {
+        self.follows_streams = follows;
     }
 
     /// A listener came, with the next index.
