@@ -47,7 +47,7 @@ async function runGroup(group) {
   const broker = group.live && new Broker(run, join(scratch, `${slug}-broker`), file);
   const pcap = file('edge.pcap');
   const capture = new Program(run, 'edge', ['tcpdump', '-i', 'any', '-s', '256', '-U', '-Z', 'root', '-w', pcap], { log: file('tcpdump.log') });
-  const shared = { ...group, run, janus, edge, broker, browsers, pageUrl: pages.url, consoleLog: file('browser.log'), capture: pcap };
+  const shared = { ...group, run, janus, edge, broker, browsers, pageUrl: pages.url, pageUrlSix: pages.urlSix, consoleLog: file('browser.log'), capture: pcap };
   try {
     if (group.six) setClientSix(run, true);
     await janus.start(group.nat, group.general);

@@ -64,6 +64,7 @@ async function look(test, caller, session) {
     await page.click('#login .go');
     await page.waitForFunction((id) => document.querySelector(`tr[data-id="${id}"]`)?.textContent.includes('media flows both ways'), { timeout: 10000 }, session.id);
     await page.waitForFunction(() => /[1-9][0-9.]* [kM]bit\/s/.test(document.querySelector('.tile:nth-child(2) .value').textContent), { timeout: 10000 });
+    assert.equal(await page.$$eval('#upstreams li .good', (it) => it.length), 2, 'both servers of Janus are shown, and up');
     await shot('light');
     await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'dark' }]);
     await open(page, session.id);

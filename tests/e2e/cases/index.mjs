@@ -54,7 +54,7 @@ export const groups = [
   { name: 'roaming', nat: {}, cases: roamings() },
   { name: 'endings', nat: {}, cases: endings() },
   { name: 'long', nat: {}, cases: long() },
-  { name: 'IPv6 client', nat: {}, six: true, cases: echoTests().map((spec) => ({ ...spec, edgeOnly: true })) },
+  { name: 'IPv6 client', nat: {}, six: true, cases: [...echoTests(), ...echoTests(['ws'], 'firefox')].map((spec) => ({ ...spec, edgeOnly: true })) },
   { name: 'one TCP port', nat: {}, shared: true, cases: tcp() },
   { name: 'TURN', nat: {}, turn: true, cases: turn() },
   { name: 'rooms', rooms: true, cases: rooms() },

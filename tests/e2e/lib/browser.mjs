@@ -15,6 +15,9 @@ const FIREFOX_PREFS = {
   'media.navigator.streams.fake': true,
   'media.navigator.permission.disabled': true,
   'media.autoplay.default': 0,
+  // Where there is only IPv6 the page has no secure address.
+  'media.devices.insecure.enabled': true,
+  'media.getusermedia.insecure.enabled': true,
   // Candidates with addresses instead of mDNS names, as for a page that may use the camera.
   'media.peerconnection.ice.obfuscate_host_addresses': false,
   // H.264 comes as a download, and there is nothing to download from.

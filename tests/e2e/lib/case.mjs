@@ -21,11 +21,17 @@ export class Case {
 
   // A page with a Janus session.
   async caller({ transport = this.spec.transport } = {}) {
-    const page = await this.group.browsers.open(this.spec.browser ?? 'chromium', this.spec.pageThroughEdge ? this.edge.pageUrl : this.group.pageUrl, this.group.consoleLog);
+    const page = await this.group.browsers.open(this.spec.browser ?? 'chromium', this.#callerUrl(), this.group.consoleLog);
     this.#pages.push(page);
     const caller = new Caller(page, transport);
     await caller.connect(this.edge.servers[transport], this.spec.ice);
     return caller;
+  }
+
+  // Firefox looks for its own address on the way to where the page came from, in that IP version alone.
+  #callerUrl() {
+    if (this.spec.pageThroughEdge) return this.edge.pageUrl;
+    return this.group.six && this.spec.browser === 'firefox' ? this.group.pageUrlSix : this.group.pageUrl;
   }
 
   // A page without a Janus session.

@@ -34,7 +34,7 @@ export async function servePages() {
     if (!file) return response.writeHead(404).end();
     response.writeHead(200, { 'content-type': type }).end(await readFile(fileURLToPath(new URL(file, root))));
   });
-  await new Promise((resolve) => server.listen(0, '0.0.0.0', resolve));
+  await new Promise((resolve) => server.listen(0, '::', resolve));
   const { port } = server.address();
-  return { url: `http://127.0.0.1:${port}/`, edgeUrl: `http://${addr.client}:${port}`, close: () => { server.close(); server.closeAllConnections(); } };
+  return { url: `http://127.0.0.1:${port}/`, urlSix: `http://[${addr.clientSix}]:${port}/`, edgeUrl: `http://${addr.client}:${port}`, close: () => { server.close(); server.closeAllConnections(); } };
 }
