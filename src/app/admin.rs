@@ -38,6 +38,8 @@ pub(super) struct Desk {
     live: Arc<Live>,
     packets: Arc<dyn Packets>,
     upstreams: Arc<Upstreams>,
+    /// Every TURN service.
+    pub(super) relays: Arc<super::relays::Running>,
     /// Every room.
     pub(super) rooms: Rooms,
 }
@@ -62,6 +64,7 @@ impl Desk {
             live: Arc::default(),
             packets: Arc::new(Asked(packets.clone())),
             upstreams,
+            relays: Arc::default(),
             rooms: Rooms::default(),
         };
         desk.sources.add(Arc::new(desk.rooms.clone()));
@@ -89,6 +92,7 @@ impl Desk {
         Arc::new(AdminSite(Admin::new(Setup {
             token: admin.token.clone(),
             packets: self.packets.clone(),
+            relays: self.relays.clone(),
             directory: self.directory.clone(),
             sources: self.sources.clone(),
             upstreams: self.upstreams.clone(),

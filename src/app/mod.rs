@@ -5,6 +5,7 @@ mod edge;
 mod journal;
 mod parts;
 mod ports;
+mod relays;
 mod reload;
 mod shutdown;
 mod sites;

@@ -35,6 +35,7 @@ pub(super) struct TurnPart {
     front: Arc<ArcSwap<Front>>,
     tls: Mutex<Option<Arc<Tls>>>,
     doors: Arc<Doors>,
+    relays: Arc<super::relays::Running>,
     /// As the service was started: the sockets of relays are not opened anew.
     started: Turn,
     leave: watch::Sender<bool>,
@@ -106,8 +107,10 @@ impl TurnPart {
             accept(around.world, listener, front.clone(), &leave);
         }
         around.world.desk.sources.add(Arc::new(side.clone()));
+        let relays = around.world.desk.relays.clone();
+        relays.add(side.clone());
         tokio::spawn(follow_phase(side.clone(), around.world.phase.subscribe()));
-        Ok(TurnPart { side, front, tls: Mutex::new(tls), doors, started: turn.clone(), leave })
+        Ok(TurnPart { side, front, tls: Mutex::new(tls), doors, relays, started: turn.clone(), leave })
     }
 }
 
@@ -144,12 +147,13 @@ impl Part for TurnPart {
     fn let_go(self: Box<Self>) {
         self.leave.send_replace(true);
         self.side.drain();
-        let side = self.side;
+        let (side, relays) = (self.side, self.relays);
         tokio::spawn(async move {
             while side.allocations() > 0 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             info!(service = %side.service(), "nobody uses this TURN service any more: closed");
+            relays.remove(&side);
             // Joining threads blocks, for milliseconds.
             let _ = tokio::task::spawn_blocking(move || side.stop()).await;
         });

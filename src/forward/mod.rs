@@ -9,6 +9,7 @@ mod backend;
 mod client;
 mod counters;
 mod flow;
+mod plain;
 mod register;
 mod sockets;
 mod story;
@@ -80,6 +81,13 @@ pub enum Verdict {
         /// Back to where the packet came from.
         to: Destination,
     },
+    /// The same, but whoever sent the packet has proven nothing by it.
+    Tell {
+        /// Length of the reply.
+        len: usize,
+        /// Back to where the packet came from.
+        to: Destination,
+    },
     /// Another worker has the session.
     HandOver {
         /// Its number.
@@ -125,6 +133,8 @@ pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 pub struct Forwarder {
     worker: u32,
     listeners: Vec<SocketAddr>,
+    /// Those that tell strangers their address.
+    plain: Vec<u16>,
     /// By index; a gap is filled again.
     backend_sockets: Vec<Option<BackendSocket>>,
     /// Indices of the gaps.
@@ -160,6 +170,7 @@ impl Forwarder {
         Forwarder {
             worker: setup.worker,
             listeners: setup.listeners,
+            plain: Vec::new(),
             backend_sockets: Vec::new(),
             free_indices: Vec::new(),
             probe: 0,

@@ -279,7 +279,7 @@ impl Worker {
         let (offset, len) = segment;
         match verdict {
             Verdict::Forward(to) => self.queue(to, offset, len),
-            Verdict::Reply { len, to } => {
+            Verdict::Reply { len, to } | Verdict::Tell { len, to } => {
                 let offset = Receiver::reply_offset(self.replies);
                 self.replies += 1;
                 self.queue(to, offset, len);
@@ -365,6 +365,7 @@ impl Worker {
                 }
                 ToWorker::Ping(answer) => drop(answer.send(())),
                 ToWorker::CloseListener(listener) => self.close_listener(listener)?,
+                ToWorker::Plain(listeners) => self.forwarder.set_plain(&listeners),
                 ToWorker::Limits(limits) => self.forwarder.set_limits(now, &limits),
                 ToWorker::Media(media) => self.media = media,
                 ToWorker::Command(command) => {
