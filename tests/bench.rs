@@ -70,7 +70,8 @@ fn a_comparison_writes_plot_and_document() {
     let out = bench()
         .args(["compare", "--case", "172x1,n=4,rate=2000", "--rounds", "1", "--seconds", "0.2"])
         .args(["--case", "172x4,n=4"])
-        .args(["--program", "bare", "--program", "xrtc-half", "--program-core", "0", "--load-core", "0"])
+        .args(["--program", "bare", "--program", "xrtc-half", "--program", "xrtc-turn"])
+        .args(["--program-core", "0", "--load-core", "0"])
         .arg("--document")
         .arg(&document)
         .arg("--svg")
@@ -82,9 +83,9 @@ fn a_comparison_writes_plot_and_document() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let text = std::fs::read_to_string(&document).unwrap();
     assert!(text.starts_with("before\n") && text.ends_with("\nafter\n"), "{text}");
-    assert!(text.contains("| xrtc, half proxy |") && text.contains("](a.svg)"), "{text}");
+    assert!(text.contains("| xrtc, half proxy | xrtc, TURN |") && text.contains("](a.svg)"), "{text}");
     assert!(std::fs::read_to_string(&svg).unwrap().contains("xrtc, half proxy"));
-    assert_eq!(std::fs::read_to_string(&results).unwrap().lines().count(), 4);
+    assert_eq!(std::fs::read_to_string(&results).unwrap().lines().count(), 6);
     std::fs::remove_dir_all(&dir).unwrap();
 }
 

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::StartError;
 use super::admin::Desk;
+use super::descriptors;
 use super::journal::AnnouncingSink;
 use super::parts::{self, Running};
 use super::ports::{self, Port};
@@ -154,6 +155,7 @@ impl Edge {
         config: Config,
         candidates: Vec<Candidate>,
     ) -> Result<(), StartError> {
+        descriptors::make_room(&config);
         let lines = resolve::lines(&candidates);
         self.world.registrar.forget_databases();
         let listeners = self.plan_listeners(&config)?;

@@ -1,6 +1,7 @@
 //! Builds every part from the configuration, connects them, and ends them in order. The one place that knows all parts.
 
 mod admin;
+mod descriptors;
 mod edge;
 mod journal;
 mod parts;
@@ -144,7 +145,7 @@ async fn serve(config: &Config, candidates: &[Candidate], tell: impl FnOnce()) -
 /// Everything between start and end: the edge follows its file, and the service manager hears that it is well.
 async fn follow(edge: &mut Edge, signals: &mut Signals) {
     // It goes on through the drain, and ends with the runtime.
-    tokio::spawn(systemd::tell_alive(edge.world.packets.clone()));
+    tokio::spawn(systemd::tell_alive(edge.world.packets.clone(), edge.world.desk.relays.clone()));
     systemd::ready(edge);
     let mut reloads = Reloads::new(&edge.config);
     let mut tidy = tokio::time::interval(TIDY_EVERY);

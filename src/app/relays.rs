@@ -1,38 +1,41 @@
-//! The TURN services that run, as the admin service asks for them.
+//! The TURN services that run, as the watchdog and the admin service ask for them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::admin::{Answer, RelayService, Relays};
+use crate::admin::{self, Answer, RelayService};
 use crate::listener::turn::TurnSide;
 
 /// A worker answers within a millisecond; one that takes so long hangs.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Every TURN service, those included that left the file and still have allocations.
-#[derive(Default)]
-pub(super) struct Running(Mutex<Vec<TurnSide>>);
+/// TURN services that run: they come and go with the file, and one that left it stays for as long as it has allocations.
+#[derive(Clone, Default)]
+pub(super) struct Relays(Arc<Mutex<Vec<TurnSide>>>);
 
-impl Running {
+impl Relays {
+    /// One more.
     pub(super) fn add(&self, side: TurnSide) {
-        self.sides().push(side);
+        self.lock().push(side);
     }
 
-    /// It has stopped.
-    pub(super) fn remove(&self, side: &TurnSide) {
-        self.sides().retain(|other| !other.is(side));
+    /// Those that run.
+    pub(super) fn running(&self) -> Vec<TurnSide> {
+        let mut all = self.lock();
+        all.retain(|side| !side.has_stopped());
+        all.clone()
     }
 
-    fn sides(&self) -> std::sync::MutexGuard<'_, Vec<TurnSide>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<TurnSide>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Relays for Running {
+impl admin::Relays for Relays {
     fn list(&self, most: usize, user: Option<String>) -> Answer<Vec<RelayService>> {
-        let sides = self.sides().clone();
+        let sides = self.running();
         Box::pin(async move {
             let mut services = Vec::new();
             for side in sides {
@@ -52,7 +55,7 @@ impl Relays for Running {
     }
 
     fn end(&self, id: u64) -> Answer<bool> {
-        let sides = self.sides().clone();
+        let sides = self.running();
         Box::pin(async move {
             for side in sides {
                 if timeout(PATIENCE, side.end(id)).await.unwrap_or(false) {

@@ -35,7 +35,6 @@ pub(super) struct TurnPart {
     front: Arc<ArcSwap<Front>>,
     tls: Mutex<Option<Arc<Tls>>>,
     doors: Arc<Doors>,
-    relays: Arc<super::relays::Running>,
     /// As the service was started: the sockets of relays are not opened anew.
     started: Turn,
     leave: watch::Sender<bool>,
@@ -107,10 +106,9 @@ impl TurnPart {
             accept(around.world, listener, front.clone(), &leave);
         }
         around.world.desk.sources.add(Arc::new(side.clone()));
-        let relays = around.world.desk.relays.clone();
-        relays.add(side.clone());
+        around.world.desk.relays.add(side.clone());
         tokio::spawn(follow_phase(side.clone(), around.world.phase.subscribe()));
-        Ok(TurnPart { side, front, tls: Mutex::new(tls), doors, relays, started: turn.clone(), leave })
+        Ok(TurnPart { side, front, tls: Mutex::new(tls), doors, started: turn.clone(), leave })
     }
 }
 
@@ -147,13 +145,12 @@ impl Part for TurnPart {
     fn let_go(self: Box<Self>) {
         self.leave.send_replace(true);
         self.side.drain();
-        let (side, relays) = (self.side, self.relays);
+        let side = self.side;
         tokio::spawn(async move {
             while side.allocations() > 0 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             info!(service = %side.service(), "nobody uses this TURN service any more: closed");
-            relays.remove(&side);
             // Joining threads blocks, for milliseconds.
             let _ = tokio::task::spawn_blocking(move || side.stop()).await;
         });

@@ -8,6 +8,7 @@
 mod batch;
 mod listeners;
 mod metrics;
+mod parcel;
 mod socket;
 pub mod tcp;
 pub mod turn;
@@ -17,7 +18,7 @@ mod worker_streams;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -86,8 +87,27 @@ struct Inbox {
     commands: mpsc::Sender<ToWorker>,
     packets: mpsc::SyncSender<HandedOver>,
     streams: mpsc::SyncSender<FromStream>,
+    roused: AtomicBool,
     waker: mio::Waker,
     published: Published,
+}
+
+impl Inbox {
+    /// Has the worker look at `streams`. One that was told so and has not looked yet is not told again: a wake is a system
+    /// call, and packets come in bursts.
+    fn rouse(&self) {
+        if !self.roused.swap(true, Ordering::AcqRel) {
+            // A failed wake means that the worker is gone.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// The worker is about to look: what comes from now on rouses it anew.
+    fn about_to_look(&self) {
+        if self.roused.load(Ordering::Relaxed) {
+            self.roused.swap(false, Ordering::AcqRel);
+        }
+    }
 }
 
 /// What a worker lets others see, renewed a few times per second.
@@ -130,7 +150,14 @@ impl PacketSide {
             let (packets, packet_queue) = mpsc::sync_channel(HAND_OVER_QUEUE);
             let (streams, stream_queue) = mpsc::sync_channel(STREAM_QUEUE);
             let waker = mio::Waker::new(poll.registry(), worker::WAKE)?;
-            inboxes.push(Inbox { commands, packets, streams, waker, published: Published::default() });
+            inboxes.push(Inbox {
+                commands,
+                packets,
+                streams,
+                roused: AtomicBool::new(false),
+                waker,
+                published: Published::default(),
+            });
             receivers.push((poll, command_queue, packet_queue, stream_queue));
         }
         let inboxes: Arc<[Inbox]> = inboxes.into();

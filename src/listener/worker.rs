@@ -82,7 +82,7 @@ pub(super) struct Worker {
     dirty: Vec<Via>,
     /// Sockets that may have something to read; each stands here once.
     pub(super) ready: VecDeque<Via>,
-    replies: usize,
+    pub(super) replies: usize,
     published: Instant,
     /// Something was counted since.
     pub(super) unpublished: bool,
@@ -320,8 +320,10 @@ impl Worker {
                 ),
             };
             let Some(socket) = socket else {
-                let waiting = std::mem::take(queue);
+                let mut waiting = std::mem::take(queue);
                 self.send_by_stream(via, &waiting);
+                waiting.clear();
+                self.give_back(via, waiting);
                 continue;
             };
             let sent = self.sender.send(socket.fd(), &self.receiver, queue, socket.offload);
@@ -340,6 +342,14 @@ impl Worker {
             for _ in 0..sent.refused {
                 self.forwarder.count_drop(DropReason::SendRefused);
             }
+        }
+    }
+
+    /// An empty queue keeps its memory.
+    fn give_back(&mut self, via: Via, empty: Vec<Outgoing>) {
+        match via {
+            Via::Listener(index) => self.listener_queues[usize::from(index)] = empty,
+            Via::Backend(index) => self.backend_queues[usize::from(index)] = empty,
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tracing::trace;
 
-use super::batch::Outgoing;
+use super::batch::{Outgoing, REPLIES};
 use super::tcp::{FromStream, Link, dial};
 use super::worker::{Worker, place};
 use super::worker_backends::BackendEnd;
@@ -26,43 +26,68 @@ pub(super) struct Streams {
     clients: HashMap<(u16, SocketAddr), Arc<Link>>,
     /// Dials backends.
     runtime: Option<Handle>,
+    /// What one turn takes from the queue, so that it is drained before any of it is worked at.
+    taken: Vec<FromStream>,
     /// The last turn left something in the queue.
     pub(super) has_more: bool,
 }
 
 impl Streams {
     pub(super) fn new(queue: mpsc::Receiver<FromStream>, runtime: Option<Handle>) -> Self {
-        Streams { queue, clients: HashMap::new(), runtime, has_more: false }
+        Streams { queue, clients: HashMap::new(), runtime, taken: Vec::new(), has_more: false }
     }
 }
 
 impl Worker {
     /// Takes what connections brought, up to a turn's worth.
     pub(super) fn read_streams(&mut self, now: Instant) -> io::Result<()> {
-        let messages: Vec<_> = self.streams.queue.try_iter().take(PER_TURN).collect();
-        self.streams.has_more = messages.len() == PER_TURN;
-        if messages.is_empty() {
-            return Ok(());
+        if let Some(inbox) = self.inboxes.get(self.number as usize) {
+            inbox.about_to_look();
         }
+        let mut messages = std::mem::take(&mut self.streams.taken);
+        messages.extend(self.streams.queue.try_iter().take(PER_TURN));
+        self.streams.has_more = messages.len() == PER_TURN;
+        let done = if messages.is_empty() { Ok(()) } else { self.work_at(now, &mut messages) };
+        self.streams.taken = messages;
+        done
+    }
+
+    /// What packets lead to is sent together, as it is after a receive.
+    fn work_at(&mut self, now: Instant, messages: &mut Vec<FromStream>) -> io::Result<()> {
         self.unpublished = true;
         // A check may follow its registration closely: whoever sent it had the command sent before.
         self.read_commands(now)?;
-        for message in messages {
+        self.receiver.clear();
+        for message in messages.drain(..) {
             match message {
                 FromStream::Packet(link, bytes) => self.take_packet(now, &link, &bytes),
+                FromStream::Parcel(link, parcel) => self.take_packet(now, &link, &parcel),
                 // What comes after the end of its connection must not be learnt any more.
                 FromStream::HandedOver(link, _) if link.is_closed() => {}
                 FromStream::HandedOver(link, bytes) => self.take_packet(now, &link, &bytes),
-                FromStream::Gone(link) => self.forget_link(now, &link)?,
-                FromStream::Dialled(request, link, local) => {
-                    let index = self.forwarder.socket_opened(now, request, local).index;
-                    link.name(index);
-                    self.keep_backend(index, BackendEnd::Tcp(link));
+                other => {
+                    // Sockets come and go: what was said before leaves before.
+                    self.flush();
+                    self.connection_changed(now, other)?;
                 }
-                FromStream::NotDialled(request) => self.forwarder.socket_failed(now, request),
             }
         }
+        self.flush();
         self.open_sockets(now)
+    }
+
+    fn connection_changed(&mut self, now: Instant, message: FromStream) -> io::Result<()> {
+        match message {
+            FromStream::Gone(link) => self.forget_link(now, &link)?,
+            FromStream::Dialled(request, link, local) => {
+                let index = self.forwarder.socket_opened(now, request, local).index;
+                link.name(index);
+                self.keep_backend(index, BackendEnd::Tcp(link));
+            }
+            FromStream::NotDialled(request) => self.forwarder.socket_failed(now, request),
+            FromStream::Packet(..) | FromStream::Parcel(..) | FromStream::HandedOver(..) => {}
+        }
+        Ok(())
     }
 
     /// Has a TCP connection to a backend dialled; the answer comes by the queue.
@@ -105,8 +130,15 @@ impl Worker {
             self.streams.clients.insert((listener, received.from), link.clone());
         }
         self.count_frame(received.via, false, bytes.len());
-        let segment = self.receiver.load(bytes);
-        let (packet, reply) = self.receiver.packet_and_reply(segment, 0);
+        if self.receiver.is_full() {
+            self.flush();
+            self.receiver.clear();
+        }
+        if self.replies == REPLIES {
+            self.flush();
+        }
+        let segment = self.receiver.append(bytes);
+        let (packet, reply) = self.receiver.packet_and_reply(segment, self.replies);
         match self.forwarder.handle(now, received, packet, reply) {
             Verdict::HandOver { worker } => self.hand_over_stream(worker, link, bytes),
             verdict => {
@@ -116,7 +148,6 @@ impl Worker {
                 self.carry_out(verdict, received, segment);
             }
         }
-        self.flush();
     }
 
     /// The packet goes to the worker that has the session, and so do all that follow.

@@ -24,15 +24,21 @@ pub(super) struct Case {
 const SESSIONS: usize = 100;
 const RATE: u32 = 40_000;
 
-/// The cases of a comparison that names none: every dimension of the traffic, one at a time.
-pub(super) const USUAL: [&str; 8] = [
+/// The cases of a comparison that names none: video and voice, alone and in bursts, with each direction alone and with many sessions.
+pub(super) const USUAL: [&str; 14] = [
     "1200x1",
     "1200x10",
     "172x1",
+    "172x10",
     "1200x1,dir=up",
     "1200x1,dir=down",
+    "1200x10,dir=up",
+    "1200x10,dir=down",
     "1200x1,n=5000",
+    "1200x10,n=5000",
+    "172x1,n=5000",
     "1200x1,idle=50000",
+    "1200x1,n=5000,idle=45000",
     "1200x1,rate=20000",
 ];
 

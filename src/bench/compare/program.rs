@@ -27,6 +27,8 @@ pub(super) enum Program {
     XrtcHalf,
     /// xrtc in transparent mode, registered over REST
     XrtcTransparent,
+    /// xrtc as a TURN server, ChannelData
+    XrtcTurn,
     /// coturn, ChannelData
     Coturn,
     /// rtpengine in userspace
@@ -38,8 +40,14 @@ pub(super) const FLOOR: Program = Program::Bare;
 
 impl Program {
     /// Those that are compared where nobody says which.
-    pub(super) const USUAL: [Program; 5] =
-        [Program::Bare, Program::XrtcHalf, Program::XrtcTransparent, Program::Coturn, Program::Rtpengine];
+    pub(super) const USUAL: [Program; 6] = [
+        Program::Bare,
+        Program::XrtcHalf,
+        Program::XrtcTransparent,
+        Program::XrtcTurn,
+        Program::Coturn,
+        Program::Rtpengine,
+    ];
 
     /// How its row is headed.
     pub(super) fn title(self) -> &'static str {
@@ -49,13 +57,14 @@ impl Program {
             Program::BareGso => "bare forwarder, GSO",
             Program::XrtcHalf => "xrtc, half proxy",
             Program::XrtcTransparent => "xrtc, transparent",
+            Program::XrtcTurn => "xrtc, TURN",
             Program::Coturn => "coturn (ChannelData)",
             Program::Rtpengine => "rtpengine (userspace)",
         }
     }
 
     pub(super) fn is_xrtc(self) -> bool {
-        matches!(self, Program::XrtcHalf | Program::XrtcTransparent)
+        matches!(self, Program::XrtcHalf | Program::XrtcTransparent | Program::XrtcTurn)
     }
 
     /// Whether it can have sessions that are registered and never used.
@@ -69,7 +78,7 @@ impl Program {
             Program::BareNaive | Program::Bare | Program::BareGso => "bare",
             Program::XrtcHalf => "half",
             Program::XrtcTransparent => "transparent",
-            Program::Coturn => "turn",
+            Program::XrtcTurn | Program::Coturn => "turn",
             Program::Rtpengine => "rtpengine",
         }
     }
@@ -121,6 +130,7 @@ pub(super) fn start(
         Program::Bare => starting.bare("mmsg"),
         Program::BareGso => starting.bare("gso"),
         Program::XrtcHalf | Program::XrtcTransparent => starting.xrtc(),
+        Program::XrtcTurn => starting.xrtc_turn(),
         Program::Coturn => starting.coturn(),
         Program::Rtpengine => starting.rtpengine(),
     }
@@ -151,13 +161,26 @@ impl Starting<'_> {
 
     fn xrtc(&self) -> Result<Running, BenchError> {
         let (http, janus) = (free_tcp()?, free_tcp()?);
-        let routes = self.write("routes.yml", &xrtc_routes(free_udp()?, http, janus))?;
+        let mut running = self.run(&xrtc_routes(free_udp()?, http, janus), http)?;
+        running.reach.extend(["--janus".to_owned(), janus.to_string()]);
+        Ok(running)
+    }
+
+    fn xrtc_turn(&self) -> Result<Running, BenchError> {
+        // Its TCP listener shares the number; a port that is free for TCP nearly always is for UDP, too.
+        let at = free_tcp()?;
+        let mut running = self.run(&xrtc_turn_routes(at), at)?;
+        running.reach.extend(credentials());
+        Ok(running)
+    }
+
+    /// Starts xrtc, which is ready once it takes connections at `at`.
+    fn run(&self, routes: &str, at: SocketAddr) -> Result<Running, BenchError> {
+        let routes = self.write("routes.yml", routes)?;
         let mut command = self.command();
         command.arg("run").arg("-c").arg(routes).env_remove("XRTC_LOG").env_remove("XRTC_CONFIG");
         let child = Child::spawn(command, self.core)?;
-        let mut running = self.when_ready(child, http, || TcpStream::connect(http).is_ok())?;
-        running.reach.extend(["--janus".to_owned(), janus.to_string()]);
-        Ok(running)
+        self.when_ready(child, at, || TcpStream::connect(at).is_ok())
     }
 
     fn coturn(&self) -> Result<Running, BenchError> {
@@ -167,7 +190,7 @@ impl Starting<'_> {
         command.arg("-c").arg(conf);
         let child = Child::spawn(command, self.core)?;
         let mut running = self.when_ready(child, at, || TcpStream::connect(at).is_ok())?;
-        running.reach.extend(["--user", USER, "--password", PASSWORD].map(str::to_owned));
+        running.reach.extend(credentials());
         Ok(running)
     }
 
@@ -236,6 +259,28 @@ limits: {{registrations_per_client: 100000}}
 "#,
         udp.ip()
     )
+}
+
+fn xrtc_turn_routes(at: SocketAddr) -> String {
+    format!(
+        r#"services:
+  turn0:
+    proto: turn
+    net: {{addr: "{at}"}}
+    turn:
+      realm: bench
+      auth: {{users: {{{USER}: {PASSWORD}}}}}
+      relay_ports: 40000-65000
+      allow_peers: [127.0.0.0/8]
+      allocations: 20000
+      allocations_per_user: 20000
+      allocations_per_client: 20000
+"#
+    )
+}
+
+fn credentials() -> [String; 4] {
+    ["--user", USER, "--password", PASSWORD].map(str::to_owned)
 }
 
 fn coturn_conf(at: SocketAddr, dir: &Path) -> String {

@@ -8,7 +8,7 @@ use super::results::{Results, Spread};
 const SINGLE: f64 = 1.15;
 /// The same in bursts of 10.
 const BURSTS: f64 = 0.75;
-/// Growth of CPU per packet from 100 sessions to 50 000 more that are registered.
+/// Growth of CPU per packet by tens of thousands of sessions that are registered besides.
 const GROWTH: f64 = 1.20;
 /// Memory of a connected session.
 const MEMORY_KIB: f64 = 8.0;
@@ -28,18 +28,26 @@ pub(super) struct Promise {
 }
 
 const XRTC: [Program; 2] = [Program::XrtcHalf, Program::XrtcTransparent];
-const PEERS: [Program; 2] = [Program::Coturn, Program::Rtpengine];
+/// Ours, and whose cost it stays below: what does the same work, and what does as little as that.
+const RIVALS: [(Program, &[Program]); 3] = [
+    (Program::XrtcHalf, &[Program::Coturn, Program::Rtpengine]),
+    (Program::XrtcTransparent, &[Program::Coturn, Program::Rtpengine]),
+    (Program::XrtcTurn, &[Program::Coturn]),
+];
 
 /// All promises that something was measured for.
 pub(super) fn compare(results: &Results) -> Vec<Promise> {
     let mut all = Vec::new();
-    for case in results.cases().iter().filter(|case| is_plain(case)) {
+    for case in results.cases().iter().filter(|case| case.idle == 0 && is_full(case)) {
         for program in XRTC {
             all.extend(cost(results, case, program));
         }
     }
-    all.extend(beats(results));
-    all.extend(growth(results));
+    all.extend(beats(results, "CPU per packet, times coturn's and rtpengine's, in every case", &RIVALS[..2]));
+    all.extend(beats(results, "TURN: CPU per packet, times coturn's, in every case", &RIVALS[2..]));
+    for case in results.cases().iter().filter(|case| case.idle > 0) {
+        all.extend(growth(results, case));
+    }
     for program in XRTC {
         all.extend(latency(results, program));
         all.extend(memory(results, program));
@@ -48,9 +56,9 @@ pub(super) fn compare(results: &Results) -> Vec<Promise> {
     all
 }
 
-/// The traffic that the promise about CPU is about.
-fn is_plain(case: &Case) -> bool {
-    case.sessions == 100 && case.idle == 0 && case.direction == "both" && case.rate == 40_000
+/// The rate that the promise about CPU is about.
+fn is_full(case: &Case) -> bool {
+    case.rate == 40_000
 }
 
 fn cost(results: &Results, case: &Case, program: Program) -> Option<Promise> {
@@ -64,11 +72,12 @@ fn cost(results: &Results, case: &Case, program: Program) -> Option<Promise> {
     Some(at_most(what, limit, ratio, 2, ""))
 }
 
-/// The case in which a peer is nearest.
-fn beats(results: &Results) -> Option<Promise> {
+/// The case in which a rival is nearest.
+fn beats(results: &Results, what: &str, rivals: &[(Program, &[Program])]) -> Option<Promise> {
     let mut nearest: Option<(f64, String)> = None;
     for case in results.cases() {
-        for (ours, peer) in XRTC.into_iter().flat_map(|ours| PEERS.map(|peer| (ours, peer))) {
+        let pairs = rivals.iter().flat_map(|(ours, peers)| peers.iter().map(|peer| (*ours, *peer)));
+        for (ours, peer) in pairs {
             let (Some(own), Some(other)) = (results.ratio(&case, ours), results.ratio(&case, peer)) else {
                 continue;
             };
@@ -80,23 +89,21 @@ fn beats(results: &Results) -> Option<Promise> {
     }
     let (share, place) = nearest?;
     Some(Promise {
-        what: "CPU per packet, times coturn's and rtpengine's, in every case".to_owned(),
+        what: what.to_owned(),
         promised: "below 1".to_owned(),
         measured: format!("{share:.3} at most ({place})"),
         kept: share < 1.0,
     })
 }
 
-fn growth(results: &Results) -> Option<Promise> {
-    let cases = results.cases();
-    let full = cases.iter().find(|case| case.idle >= 50_000)?;
-    let base =
-        cases.iter().find(|case| is_plain(case) && case.size == full.size && case.burst == full.burst)?;
+/// What sessions that are only registered add to the same traffic without them.
+fn growth(results: &Results, full: &Case) -> Option<Promise> {
+    let base = Case { idle: 0, ..full.clone() };
     let program = Program::XrtcTransparent;
-    let (full, base) = (results.ratio(full, program)?, results.ratio(base, program)?);
-    let by = full.median / base.median;
+    let (with, without) = (results.ratio(full, program)?, results.ratio(&base, program)?);
+    let by = with.median / without.median;
     Some(Promise {
-        what: "growth of CPU per packet with 50 000 more registered sessions".to_owned(),
+        what: format!("growth of CPU per packet, {}", full.title()),
         promised: format!("at most {GROWTH:.2}"),
         measured: format!("{by:.2}"),
         kept: by <= GROWTH,
@@ -166,6 +173,7 @@ mod tests {
             ("1200x1", Program::Bare, 4.0),
             ("1200x1", Program::XrtcHalf, 4.4),
             ("1200x1", Program::XrtcTransparent, 4.0),
+            ("1200x1", Program::XrtcTurn, 4.1),
             ("1200x1", Program::Coturn, 4.2),
             ("1200x10", Program::Bare, 4.0),
             ("1200x10", Program::XrtcHalf, 3.2),
@@ -185,6 +193,8 @@ mod tests {
             !nearest.kept && nearest.measured.starts_with("1.048 at most (xrtc, half proxy"),
             "{nearest:?}"
         );
+        let turn = line("TURN: CPU per packet");
+        assert!(turn.kept && turn.measured.starts_with("0.976 at most (xrtc, TURN to coturn"), "{turn:?}");
         assert_eq!(line("growth").measured, "1.30");
         assert!(!line("growth").kept && !line("xrtc, transparent: memory").kept);
         assert_eq!(line("xrtc, half proxy: one-way").measured, "10 µs");

@@ -145,6 +145,15 @@ impl Receiver {
         (0, len)
     }
 
+    /// Puts bytes that no socket of this worker received behind what was received since [`Receiver::clear`]. Only while there is
+    /// room.
+    pub(in crate::listener) fn append(&mut self, bytes: &[u8]) -> (usize, usize) {
+        let (offset, len) = (self.filled * SLOT, bytes.len().min(LARGEST));
+        self.memory[offset..offset + len].copy_from_slice(&bytes[..len]);
+        self.filled += 1;
+        (offset, len)
+    }
+
     /// Where the reply with this number lies.
     pub(in crate::listener) fn reply_offset(reply: usize) -> usize {
         REPLIES_AT + reply * REPLY_SLOT

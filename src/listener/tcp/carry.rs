@@ -16,11 +16,14 @@ use super::replay::ByteStream;
 use crate::classify::stream::MAX_FIRST_FRAME;
 use crate::forward::SocketRequest;
 use crate::listener::Inbox;
+use crate::listener::parcel::Parcel;
 
 /// From connections to a worker.
 pub(in crate::listener) enum FromStream {
     /// A packet arrived.
     Packet(Arc<Link>, bytes::Bytes),
+    /// A relay of ours brought a packet.
+    Parcel(Arc<Link>, Parcel),
     /// A packet arrived at a worker that does not have its session. It may come after the end of its connection.
     HandedOver(Arc<Link>, bytes::Bytes),
     /// The connection is over.

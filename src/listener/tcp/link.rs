@@ -1,4 +1,5 @@
-//! One TCP connection that carries packets, as its task and the packet workers share it.
+//! One TCP connection that carries packets, as its task and the packet workers share it. A relay of our own TURN server is
+//! one more, without a task: its packets go to their worker at once.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -15,6 +16,8 @@ use crate::forward::{Received, Via};
 #[derive(Debug)]
 pub(in crate::listener) struct Link {
     end: End,
+    /// Where packets go that do not wait for a task.
+    outlet: Option<Box<dyn Outlet>>,
     opened: Instant,
     outgoing: Mutex<Queue>,
     /// Something waits to be sent, or the link is closed.
@@ -37,10 +40,21 @@ enum End {
     },
 }
 
+/// Takes what a worker sends by a link, on that worker's thread.
+pub(in crate::listener) trait Outlet: std::fmt::Debug + Send + Sync {
+    /// Passes a packet on; how many were lost by that. Never blocks.
+    fn send(&self, packet: &[u8]) -> usize;
+}
+
 impl Link {
     /// A connection that a client opened.
     pub(in crate::listener) fn to_client(client: Received, worker: u32) -> Arc<Link> {
         Arc::new(Link::new(End::Client(client), worker))
+    }
+
+    /// A relay of ours that a client speaks through.
+    pub(in crate::listener) fn to_relay(client: Received, worker: u32, outlet: Box<dyn Outlet>) -> Arc<Link> {
+        Arc::new(Link { outlet: Some(outlet), ..Link::new(End::Client(client), worker) })
     }
 
     /// A connection that `worker` asked for.
@@ -51,6 +65,7 @@ impl Link {
     fn new(end: End, worker: u32) -> Link {
         Link {
             end,
+            outlet: None,
             opened: Instant::now(),
             outgoing: Mutex::default(),
             changed: Notify::new(),
@@ -109,6 +124,9 @@ impl Link {
 
     /// Lets a packet wait to be sent; how many media packets were dropped for that. Never blocks for long.
     pub(in crate::listener) fn send(&self, packet: &[u8]) -> usize {
+        if let Some(outlet) = &self.outlet {
+            return outlet.send(packet);
+        }
         let pushed = self.queue().push(packet);
         match pushed {
             Pushed::Waits { dropped } => {
@@ -137,7 +155,7 @@ impl Link {
     }
 
     /// Waits for something to send; `false` when the link is closed.
-    pub(in crate::listener) async fn take(&self, out: &mut BytesMut, enough: usize) -> bool {
+    pub(super) async fn take(&self, out: &mut BytesMut, enough: usize) -> bool {
         loop {
             if self.is_closed() {
                 return false;

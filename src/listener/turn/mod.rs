@@ -18,13 +18,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::error;
 
+use super::parcel::{Parcel, Pool};
 use super::tcp::StreamDoor;
 use super::{ListenError, socket};
 use crate::auth::{Store, WebhookError};
@@ -43,6 +44,8 @@ use worker::Worker;
 const QUEUE: usize = 4096;
 /// Packets that wait for the webhook. A client sends its request again anyway.
 const ASKING: usize = 256;
+/// Before a worker whose inbox is full is asked again whether it is well.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What a TURN service is made of.
 pub struct Facts {
@@ -90,12 +93,15 @@ struct Shared {
     stopped: AtomicBool,
     runtime: tokio::runtime::Handle,
     doors: ArcSwap<Vec<StreamDoor>>,
+    /// For packets between the workers and those of the packet side.
+    pool: Pool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// The way into one worker.
 struct Inbox {
     messages: mpsc::SyncSender<ToWorker>,
+    roused: AtomicBool,
     waker: mio::Waker,
     published: Published,
 }
@@ -113,9 +119,15 @@ enum ToWorker {
     Gone(Arc<TurnLink>),
     /// A packet whose user the webhook was asked about.
     Again(Client, Bytes),
-    /// The edge's own ICE port sends to a relay.
-    Inside(RelayId, Arc<super::tcp::Link>, Bytes),
+    /// The edge's own ICE port sends to a relay, by the way with this number.
+    Inside {
+        relay: RelayId,
+        serial: u64,
+        parcel: Parcel,
+    },
     Renew(Arc<Policy>, u64),
+    /// Are you there?
+    Ping(mpsc::Sender<()>),
     /// The newest allocations, so many, of this user or of all.
     List(usize, Option<Arc<str>>, oneshot::Sender<Vec<Listed>>),
     /// End the allocation with this id; whether it is there.
@@ -136,9 +148,19 @@ impl Inbox {
         let offered = self.messages.try_send(message).map_err(|error| match error {
             mpsc::TrySendError::Full(message) | mpsc::TrySendError::Disconnected(message) => message,
         });
-        // A failed wake means that the worker is awake already, or gone.
-        let _ = self.waker.wake();
+        // One that was told to look and has not looked yet is not told again: a wake is a system call.
+        if !self.roused.swap(true, Ordering::AcqRel) {
+            // A failed wake means that the worker is gone.
+            let _ = self.waker.wake();
+        }
         offered
+    }
+
+    /// The worker is about to look: what comes from now on wakes it anew.
+    fn about_to_look(&self) {
+        if self.roused.load(Ordering::Relaxed) {
+            self.roused.swap(false, Ordering::AcqRel);
+        }
     }
 
     /// For what must arrive and is rare; waits for room.
@@ -172,7 +194,12 @@ impl TurnSide {
             let poll = mio::Poll::new()?;
             let waker = mio::Waker::new(poll.registry(), worker::WAKE)?;
             let (messages, queue) = mpsc::sync_channel(QUEUE);
-            inboxes.push(Inbox { messages, waker, published: Published::default() });
+            inboxes.push(Inbox {
+                messages,
+                roused: AtomicBool::new(false),
+                waker,
+                published: Published::default(),
+            });
             ends.push((poll, queue));
         }
         let shared = Arc::new(Shared {
@@ -188,6 +215,7 @@ impl TurnSide {
             stopped: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
             doors: ArcSwap::from_pointee(facts.doors),
+            pool: Pool::new(),
             threads: Mutex::default(),
         });
         let (secret, now) = (rand::random(), Instant::now());
@@ -265,14 +293,36 @@ impl TurnSide {
         false
     }
 
-    /// Whether both are the same service.
-    pub fn is(&self, other: &TurnSide) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Whether new allocations are refused.
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether every worker does its work: returns when all have answered, or `patience` is over. One that was stopped owes no
+    /// answer.
+    pub fn is_alive(&self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        let (answers, answered) = mpsc::channel();
+        let asked = self.0.inboxes.iter().all(|inbox| {
+            let mut message = ToWorker::Ping(answers.clone());
+            // A full inbox is no reason to give up: the worker may be about to empty it.
+            while let Err(back) = inbox.offer(message) {
+                if Instant::now() >= until || self.has_stopped() {
+                    return false;
+                }
+                message = back;
+                std::thread::sleep(ASK_AGAIN);
+            }
+            true
+        });
+        let left = || until.saturating_duration_since(Instant::now());
+        let all_answer = || self.0.inboxes.iter().all(|_| answered.recv_timeout(left()).is_ok());
+        (asked && all_answer()) || self.has_stopped()
+    }
+
+    /// No worker runs any more.
+    pub fn has_stopped(&self) -> bool {
+        self.0.has_stopped()
     }
 
     /// Takes other users, peers and limits from a new configuration. No allocation ends; what no peer list allows any more

@@ -218,7 +218,8 @@ impl Worker {
 
     /// Decides over what a client sent. `is_again`: the webhook was asked already.
     pub(super) fn decide(&mut self, now: Instant, client: Client, segment: (usize, usize), is_again: bool) {
-        if self.replies == REPLIES {
+        // A request may close a relay: what came before it leaves before.
+        if self.replies == REPLIES || is_request(self.receiver.packet(segment)) {
             self.flush();
         }
         let (packet, reply) = self.receiver.packet_and_reply(segment, self.replies);
@@ -230,8 +231,8 @@ impl Worker {
             }
             Verdict::Reply { len } => self.reply(client, len),
             Verdict::Inside { relay, door, to, at, len } => {
-                let bytes = Bytes::copy_from_slice(self.receiver.packet((start + at, len)));
-                if !self.insides.send(relay, door, to, bytes) {
+                let payload = self.receiver.packet((start + at, len));
+                if !self.insides.send(relay, door, to, payload) {
                     self.server.count_drops(TurnDrop::SendBufferFull, 1);
                 }
             }
@@ -368,7 +369,10 @@ impl Worker {
         });
     }
 
+    /// What packets among them lead to is sent together, as it is after a receive.
     fn read_messages(&mut self, now: Instant) {
+        self.shared.inboxes[self.number].about_to_look();
+        self.receiver.clear();
         let mut count = 0;
         while count < MESSAGES
             && let Ok(message) = self.queue.try_recv()
@@ -378,26 +382,30 @@ impl Worker {
             self.take(now, message);
         }
         self.has_more = count == MESSAGES;
+        if count > 0 {
+            self.flush();
+        }
     }
 
     fn take(&mut self, now: Instant, message: ToWorker) {
         match message {
             ToWorker::Stream(link, packet) => self.hear_stream(now, &link, &packet),
             ToWorker::Gone(link) => {
+                self.flush();
                 self.links.remove(&link.client.stream);
                 self.server.client_gone(&link.client, &mut self.world);
             }
             ToWorker::Again(client, packet) => self.decide_loaded(now, client, &packet, true),
-            ToWorker::Inside(relay, link, packet) => {
-                if let Some(from) = self.insides.sender(relay, &link) {
-                    let verdict = self.server.handle_inside(now, relay, from, packet.len());
-                    let segment = self.receiver.load(&packet);
+            ToWorker::Inside { relay, serial, parcel } => {
+                if let Some(from) = self.insides.sender(relay, serial) {
+                    let verdict = self.server.handle_inside(now, relay, from, parcel.len());
+                    let segment = self.lay_in(&parcel);
                     self.deliver(verdict, segment);
-                    self.flush();
                 }
             }
             ToWorker::Renew(policy, bandwidth) => self.server.renew(policy, bandwidth, &self.world),
             // Who asked may have gone.
+            ToWorker::Ping(answer) => drop(answer.send(())),
             ToWorker::List(most, user, answer) => {
                 drop(answer.send(self.server.list(now, most, user.as_deref())));
             }
@@ -414,9 +422,17 @@ impl Worker {
     }
 
     pub(super) fn decide_loaded(&mut self, now: Instant, client: Client, packet: &[u8], is_again: bool) {
-        let segment = self.receiver.load(packet);
+        let segment = self.lay_in(packet);
         self.decide(now, client, segment, is_again);
-        self.flush();
+    }
+
+    /// Puts a packet of a message where a received one would be.
+    fn lay_in(&mut self, packet: &[u8]) -> (usize, usize) {
+        if self.receiver.is_full() {
+            self.flush();
+            self.receiver.clear();
+        }
+        self.receiver.append(packet)
     }
 
     /// What the server did to its relays concerns their sockets too.
@@ -469,6 +485,12 @@ impl Worker {
             Via::Relay(relay) => self.world.relays.get_mut(relay as usize).map(|relay| &mut relay.socket),
         }
     }
+}
+
+/// Whether a packet is a STUN request, by the two bits of its class (RFC 8489 §5).
+#[inline]
+fn is_request(packet: &[u8]) -> bool {
+    matches!(packet, [high, low, ..] if high & 0xC1 == 0 && low & 0x10 == 0)
 }
 
 fn outgoing(client: &Client, (offset, len): (usize, usize), head: Head) -> Outgoing {
