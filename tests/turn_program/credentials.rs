@@ -118,7 +118,8 @@ async fn what_a_room_hands_out_gets_a_relay() {
     let http_section = "{routes: {book: {paths: [/signaling], signalling: {protocol: blueprints, turn: {url: \"turn:turn.example.org:3478\", secret: rest-secret, lifetime: 60s}}}}}";
     let world = World::with(&File { http: http_section.into(), ..File::new(TURN) });
     let url = format!("ws://{}/signaling", world.web);
-    let (mut room, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let stream = tokio::net::TcpStream::connect(world.web).await.unwrap();
+    let (mut room, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
     room.send(tungstenite::Message::text(r#"{"type":"GETROOM","value":""}"#)).await.unwrap();
     let answer = within(5, "a room", room.next()).await.unwrap().unwrap();
     let told: Value = serde_json::from_str(answer.to_text().unwrap()).unwrap();

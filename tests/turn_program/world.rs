@@ -1,5 +1,7 @@
 //! The built program with a TURN service, and a client of it.
 
+#![allow(unreachable_pub, reason = "a module of helpers")]
+
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
