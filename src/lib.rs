@@ -18,6 +18,8 @@ pub mod config;
 pub mod demo;
 pub mod dialect;
 pub mod forward;
+#[cfg(test)]
+mod hostile;
 pub mod http;
 mod json_edit;
 pub mod listener;
@@ -29,5 +31,9 @@ pub mod session;
 pub mod signalling;
 pub mod stun;
 pub mod telemetry;
+mod tls_client;
 pub mod turn;
 mod ws_frame;
+
+#[doc(hidden)]
+pub use ws_frame::fuzz as fuzz_websocket;

@@ -49,6 +49,8 @@ struct ConfigFile {
 }
 
 const DEFAULT_FILE: &str = "routes.yml";
+/// What the Debian package installs and its service runs with.
+const INSTALLED_FILE: &str = "/etc/xrtc/routes.yml";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -134,12 +136,23 @@ fn check(file: &Path) -> anyhow::Result<()> {
 
 fn load(file: &Path) -> anyhow::Result<Loaded> {
     Config::load(file).map_err(|error| match &error {
-        ConfigError::Unreadable { .. } if file == Path::new(DEFAULT_FILE) && !file.exists() => anyhow::anyhow!(
-            "no configuration: there is no {DEFAULT_FILE} in this directory\n  \
-             help: name a file with `xrtc -c FILE` or XRTC_CONFIG, or start from the routes.yml that comes with xrtc"
-        ),
+        ConfigError::Unreadable { .. } if file == Path::new(DEFAULT_FILE) && !file.exists() => {
+            anyhow::anyhow!(
+                "no configuration: there is no {DEFAULT_FILE} in this directory\n  help: {}",
+                whence()
+            )
+        }
         error => anyhow::anyhow!("{}", error.render(colour(&std::io::stderr()))),
     })
+}
+
+/// What to do where the current directory has no configuration.
+fn whence() -> String {
+    if Path::new(INSTALLED_FILE).exists() {
+        return format!("that of the installed service is meant with `-c {INSTALLED_FILE}`");
+    }
+    "name a file with `xrtc -c FILE` or XRTC_CONFIG, or start from the routes.yml that comes with xrtc"
+        .to_owned()
 }
 
 fn candidates(loaded: &Loaded) -> anyhow::Result<Vec<Candidate>> {

@@ -234,6 +234,39 @@ fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
+/// Fuzz body: the first byte says who sends and in what pieces. Pieces change nothing, no message is larger than the limit,
+/// and what was read is read again when it is written.
+pub fn fuzz(data: &[u8]) {
+    const LIMIT: usize = 300;
+    let Some((how, wire)) = data.split_first() else { return };
+    let (sender, mask) =
+        if how & 1 == 0 { (Sender::Client, Some([1, 2, 3, *how])) } else { (Sender::Server, None) };
+    let read = |wire: &[u8], piece: usize| {
+        let mut decoder = Decoder::new(sender, LIMIT);
+        let mut seen = Vec::new();
+        for part in wire.chunks(piece) {
+            decoder.buffer().extend_from_slice(part);
+            while let Some(message) = decoder.next().transpose() {
+                let stops = message.is_err();
+                seen.push(message);
+                if stops {
+                    return seen;
+                }
+            }
+        }
+        seen
+    };
+    let seen = read(wire, wire.len().max(1));
+    assert_eq!(seen, read(wire, usize::from(how >> 1).max(1)), "pieces change what is read");
+    let mut again = BytesMut::new();
+    for message in seen.iter().flatten() {
+        encode(message, mask, &mut again);
+    }
+    let good: Vec<_> = seen.into_iter().filter(Result::is_ok).collect();
+    assert!(again.len() <= wire.len() + good.len() * 14, "messages are larger than what was received");
+    assert_eq!(read(&again, again.len().max(1)), good, "what is written is not what was read");
+}
+
 #[cfg(test)]
 #[path = "ws_frame_tests.rs"]
 mod tests;

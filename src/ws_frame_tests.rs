@@ -111,6 +111,23 @@ fn hostile_bytes_end_in_messages_or_violations_but_never_in_panics() {
     }
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_frames_are_survived(data in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+        fuzz(&data);
+    }
+}
+
+#[test]
+fn wrong_bytes_in_good_frames_are_survived() {
+    let hello = [0x01, 3, b'H', b'e', b'l', 0x89, 1, b'!', 0x80, 2, b'l', b'o', 0x88, 2, 3, 0xe8];
+    let masked = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58, 0x82, 0x80, 1, 2, 3, 4];
+    let every_byte: Vec<u8> = (0..=u8::MAX).collect();
+    for (how, wire) in [(1, &hello[..]), (0, &masked[..])] {
+        crate::hostile::sweep(&[&[how], wire].concat(), &every_byte, fuzz);
+    }
+}
+
 fn all(wire: &[u8]) -> Vec<Result<Message, Violation>> {
     let mut decoder = Decoder::new(Sender::Server, LIMIT);
     decoder.buffer().extend_from_slice(wire);

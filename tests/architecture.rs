@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. A module uses what stands in a line above its own (which is a tier below it), never its neighbours.
 const TIERS: &[&[&str]] = &[
-    &["telemetry"],
-    &["budget"],
+    &["telemetry", "hostile"],
+    &["budget", "tls_client"],
     &["classify", "stun", "sdp", "config", "json_edit", "ws_frame"],
     &["auth"],
     &["session"],

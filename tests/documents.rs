@@ -51,6 +51,26 @@ fn every_link_between_documents_leads_somewhere() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+#[test]
+fn the_debian_package_tells_this_version_and_every_command() {
+    let debian = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/debian");
+    let changelog = fs::read_to_string(debian.join("changelog")).unwrap();
+    let version = concat!("xrtc (", env!("CARGO_PKG_VERSION"), "-");
+    assert!(changelog.starts_with(version), "docker/debian/changelog does not begin with {version}");
+
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_xrtc")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands = listed.lines().filter_map(|line| line.split_whitespace().next());
+    let page = fs::read_to_string(debian.join("xrtc.1")).unwrap();
+    for command in commands.filter(|command| *command != "help") {
+        assert!(
+            page.contains(&format!(".TP\n.B {command}\n")),
+            "docker/debian/xrtc.1 is silent about {command}"
+        );
+    }
+}
+
 /// With every environment variable set: to an address where its name says so, else to a fine secret.
 fn load(text: &str) -> Result<Loaded, ConfigError> {
     let value =

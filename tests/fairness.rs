@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/registration.rs"]
+mod registration;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +14,10 @@ use std::time::{Duration, Instant};
 use xrtc::config::{Limits, Media};
 use xrtc::forward::DropReason;
 use xrtc::listener::PacketSide;
-use xrtc::session::registration::{
-    BackendCandidate, CandidateTransport, Command, Credentials, Mode, Origin, Owner, Registration, Role,
-    SessionId, SessionSink,
-};
-use xrtc::stun::{self, BindingRequest, Class, IceRole, Key, Message};
+use xrtc::session::registration::{Command, Mode, SessionSink};
+use xrtc::stun::{self, Class, Key, Message};
+
+use registration::{check, registration};
 
 /// Packets per second that a client may send here.
 const RATE: u32 = 1_000;
@@ -55,45 +57,17 @@ fn socket() -> UdpSocket {
 fn call(side: &PacketSide, n: u64) -> Call {
     let (client, backend) = (socket(), socket());
     client.connect(side.addresses()[0]).unwrap();
-    let credentials = |name: &str| Credentials {
-        ufrag: format!("{name}{n}").into(),
-        pwd: format!("{name}-password-of-session-{n}").into(),
-    };
-    let registration = Registration {
-        session: SessionId(n),
-        generation: 0,
-        mode: Mode::Transparent,
-        edge: credentials("backend"),
-        client: credentials("client"),
-        backend: credentials("backend"),
-        role: Role::Controlling,
-        prefer_tcp: false,
-        candidates: vec![BackendCandidate {
-            transport: CandidateTransport::Udp,
-            addr: backend.local_addr().unwrap(),
-            priority: 1,
-        }],
-        origin: Arc::new(Origin { route: "test".into(), label: "test".into() }),
-        owner: Arc::new(Owner::nobody()),
-    };
+    let registration = registration(n, Mode::Transparent, &[backend.local_addr().unwrap()]);
     side.send(Command::Register(Arc::new(registration.clone())));
     let key = Key::short_term(&registration.backend.pwd);
-    let request = BindingRequest {
-        receiver_ufrag: &registration.backend.ufrag,
-        sender_ufrag: &registration.client.ufrag,
-        priority: 1,
-        role: IceRole::Controlling(7),
-        use_candidate: true,
-    };
     for _ in 0..20 {
+        client.send(&check(&registration)).unwrap();
         let mut buffer = [0; 2048];
-        let len = stun::binding_request(&mut buffer, rand::random(), &request, &key).unwrap();
-        client.send(&buffer[..len]).unwrap();
         let Ok((len, edge)) = backend.recv_from(&mut buffer) else { continue };
-        let check = Message::parse(&buffer[..len]).unwrap();
-        assert!(check.is_binding(Class::Request));
+        let request = Message::parse(&buffer[..len]).unwrap();
+        assert!(request.is_binding(Class::Request));
         let mut answer = [0; 256];
-        let len = stun::binding_success(&mut answer, check.transaction_id(), edge, &key).unwrap();
+        let len = stun::binding_success(&mut answer, request.transaction_id(), edge, &key).unwrap();
         backend.send_to(&answer[..len], edge).unwrap();
         if client.recv(&mut buffer).is_ok() {
             return Call { client, backend, edge };

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/registration.rs"]
+mod registration;
 #[path = "support/unreachable.rs"]
 mod unreachable;
 
@@ -16,7 +18,9 @@ use tokio::time::timeout;
 use xrtc::config::Media;
 use xrtc::listener::PacketSide;
 use xrtc::session::registration::*;
-use xrtc::stun::{self, BindingRequest, Class, IceRole, Key, Message};
+use xrtc::stun::{self, Class, Key, Message};
+
+use registration::{check, registration};
 
 const MEDIA: [u8; 20] = [0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8];
 
@@ -40,28 +44,11 @@ impl World {
     }
 
     fn register(&self, n: u64, backends: &[SocketAddr]) -> Registration {
-        let credentials = |name: &str| Credentials {
-            ufrag: format!("{name}{n}").into(),
-            pwd: format!("{name}-password-of-session-{n}").into(),
-        };
-        let candidate = |addr: &SocketAddr| BackendCandidate {
-            transport: CandidateTransport::TcpPassive,
-            addr: *addr,
-            priority: 1,
-        };
-        let registration = Registration {
-            session: SessionId(n),
-            generation: 0,
-            mode: Mode::Transparent,
-            edge: credentials("backend"),
-            client: credentials("client"),
-            backend: credentials("backend"),
-            role: Role::Controlling,
-            prefer_tcp: true,
-            candidates: backends.iter().map(candidate).collect(),
-            origin: Arc::new(Origin { route: "test".into(), label: "test".into() }),
-            owner: Arc::new(Owner::nobody()),
-        };
+        let mut registration = registration(n, Mode::Transparent, backends);
+        registration.prefer_tcp = true;
+        for candidate in &mut registration.candidates {
+            candidate.transport = CandidateTransport::TcpPassive;
+        }
         self.packets.send(Command::Register(Arc::new(registration.clone())));
         registration
     }
@@ -77,22 +64,6 @@ impl Drop for World {
     fn drop(&mut self) {
         self.packets.stop();
     }
-}
-
-fn check(registration: &Registration) -> Vec<u8> {
-    let request = BindingRequest {
-        receiver_ufrag: &registration.backend.ufrag,
-        sender_ufrag: &registration.client.ufrag,
-        priority: 1,
-        role: IceRole::Controlling(7),
-        use_candidate: true,
-    };
-    let mut bytes = vec![0; 512];
-    let id = rand::random();
-    let key = Key::short_term(&registration.backend.pwd);
-    let len = stun::binding_request(&mut bytes, id, &request, &key).unwrap();
-    bytes.truncate(len);
-    bytes
 }
 
 async fn frame(stream: &mut TcpStream) -> Vec<u8> {

@@ -16,8 +16,12 @@ use crate::listener::turn::TurnSide;
 pub(super) fn ready(edge: &Edge) {
     let routes: usize =
         edge.config.services.iter().filter_map(|service| Some(service.http()?.routes.len())).sum();
-    let status = format!("{} services, {routes} routes", edge.config.services.len());
+    let status = format!("{}, {}", counted(edge.config.services.len(), "service"), counted(routes, "route"));
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The file is being read again. [`ready`] must follow, whatever comes of it.
@@ -30,7 +34,7 @@ pub(super) fn reloading() {
 
 /// No new sessions; those that there are have `left`.
 pub(super) fn draining(sessions: usize, left: Duration) {
-    let status = format!("draining, {sessions} sessions left");
+    let status = format!("draining, {} left", counted(sessions, "session"));
     // Room for what comes after the sessions.
     let left = u32::try_from((left + Duration::from_secs(20)).as_micros()).unwrap_or(u32::MAX);
     tell(&[NotifyState::Stopping, NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(left)]);

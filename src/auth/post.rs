@@ -10,12 +10,13 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tracing::warn;
 
 use crate::config::{Scheme, ServerUrl};
+use crate::tls_client;
 
 /// Bytes of an answer that are read.
 const LONGEST_ANSWER: usize = 4096;
@@ -107,12 +108,13 @@ impl Poster {
 
 fn tls(host: &str) -> Result<(TlsConnector, ServerName<'static>), WebhookError> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| WebhookError::Name(host.to_owned()))?;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok((TlsConnector::from(Arc::new(config)), name))
+    let (roots, missing) = tls_client::system_authorities();
+    if let Some(reason) = missing {
+        warn!(
+            reason,
+            host,
+            "no system certificate authorities: every call of this webhook fails; install ca-certificates"
+        );
+    }
+    Ok((TlsConnector::from(Arc::new(tls_client::trusting(roots)?)), name))
 }

@@ -188,7 +188,8 @@ async fn a_webhook_that_hangs_is_a_refusal_after_two_seconds_and_holds_up_only_s
     let busy = answers.iter().filter(|answer| **answer == Err(Rejection::Busy)).count();
     assert_eq!(busy, 10);
     assert_eq!(answers.iter().filter(|a| **a == Err(Rejection::SourceFailed)).count(), ASKED_AT_ONCE);
-    assert!(start.elapsed() < Duration::from_secs(4));
+    // One after the other they would take a minute; a busy machine stalls for seconds.
+    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]

@@ -8,17 +8,15 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::warn;
 
 use crate::config::UpstreamTuning;
+use crate::tls_client::{self, Anybody};
 
 /// Why upstream TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -43,18 +41,13 @@ pub(super) struct UpstreamTls(TlsConnector);
 impl UpstreamTls {
     /// Believes the system's authorities and those of `upstream_ca_file`, or everybody with `upstream_tls_verify: false`.
     pub(super) fn new(tuning: &UpstreamTuning) -> Result<Self, UpstreamTlsError> {
-        // Named, because a process may have linked more than one.
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder =
-            ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
         let mut config = if tuning.tls_verify {
-            builder.with_root_certificates(authorities(tuning)?).with_no_client_auth()
+            tls_client::trusting(authorities(tuning)?)?
         } else {
             warn!(
                 "upstream_tls_verify is false: whoever sits between edge and upstream can read and change everything"
             );
-            let believer = Arc::new(AnyCertificate(provider));
-            builder.dangerous().with_custom_certificate_verifier(believer).with_no_client_auth()
+            tls_client::judged_by(Anybody)?
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(UpstreamTls(TlsConnector::from(Arc::new(config))))
@@ -81,74 +74,21 @@ impl fmt::Debug for UpstreamTls {
 }
 
 fn authorities(tuning: &UpstreamTuning) -> Result<RootCertStore, UpstreamTlsError> {
-    let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    // A store with old or odd entries is common; the rest of it counts.
-    roots.add_parsable_certificates(system.certs);
-    if roots.is_empty() {
-        let reason = system.errors.first().map_or("none found".to_owned(), ToString::to_string);
-        match &tuning.ca_file {
-            Some(_) => {
-                warn!(reason, "no system certificate authorities; only those of upstream_ca_file count")
-            }
-            None => warn!(
-                reason,
-                "no system certificate authorities: every https:// and wss:// upstream gets 502; install \
-                 ca-certificates or set upstream_ca_file"
-            ),
+    let (mut roots, missing) = tls_client::system_authorities();
+    match (missing, &tuning.ca_file) {
+        (None, _) => {}
+        (Some(reason), Some(_)) => {
+            warn!(reason, "no system certificate authorities; only those of upstream_ca_file count");
         }
+        (Some(reason), None) => warn!(
+            reason,
+            "no system certificate authorities: every https:// and wss:// upstream gets 502; install \
+             ca-certificates or set upstream_ca_file"
+        ),
     }
     if let Some(file) = &tuning.ca_file {
-        let failed = |reason: String| UpstreamTlsError::CaFile { file: file.clone(), reason };
-        let certificates = CertificateDer::pem_file_iter(file).map_err(|error| failed(error.to_string()))?;
-        let mut found = false;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-            found = true;
-        }
-        if !found {
-            return Err(failed("there is none in it".to_owned()));
-        }
+        tls_client::add_file(&mut roots, file)
+            .map_err(|reason| UpstreamTlsError::CaFile { file: file.clone(), reason })?;
     }
     Ok(roots)
-}
-
-/// Takes any certificate, as long as its owner has the key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -82,8 +82,8 @@ impl Socket {
     /// Says once, for an operator, what the kernel gave a listener.
     pub(super) fn announce(&self) {
         let (receive_buffer, send_buffer) = granted(&self.udp);
-        let addr = self.local_addr().ok();
-        info!(?addr, receive_buffer, send_buffer, offload = self.offload, "udp listener");
+        let addr = self.local_addr().map_or_else(|_| "unknown".to_owned(), |addr| addr.to_string());
+        info!(addr, receive_buffer, send_buffer, offload = self.offload, "udp listener");
     }
 
     fn tune(udp: UdpSocket, media: &Media) -> io::Result<Socket> {

@@ -12,7 +12,6 @@ mod facts;
 mod fuzzing;
 mod http;
 mod janus;
-mod janus_socket;
 mod journal;
 mod media;
 mod options;

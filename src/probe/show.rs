@@ -115,7 +115,8 @@ impl Screen {
     }
 
     fn summary(&self, report: &Report) -> String {
-        let mut out = String::from("\n");
+        // The verdict is a step, too, and not shown as one.
+        let mut out = String::from(if report.steps.len() > 1 { "\n" } else { "" });
         let rows = table(&report.transports);
         if rows.len() > 1 {
             for (index, row) in rows.iter().enumerate() {

@@ -6,17 +6,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 use super::cause::{Cause, Fault};
 use super::journal::clean;
+use crate::tls_client::{self, Judge, Shown};
 
 /// Speaks TLS, and remembers what was wrong with the last certificate.
 #[derive(Clone)]
@@ -50,24 +49,18 @@ impl Trust {
         own: Vec<CertificateDer<'static>>,
         insecure: bool,
     ) -> Result<Trust, String> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = tls_client::provider();
         let inner = match roots.is_empty() {
             true => None,
             false => Some(
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
                     .build()
                     .map_err(|error| error.to_string())?,
             ),
         };
         let verdict = Arc::new(Mutex::new(None));
-        let verifier =
-            Verifier { inner, own, provider: provider.clone(), insecure, verdict: verdict.clone() };
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+        let witness = Witness { inner, own, insecure, verdict: verdict.clone() };
+        let mut config = tls_client::judged_by(witness).map_err(|error| error.to_string())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Trust { connector: TlsConnector::from(Arc::new(config)), verdict })
     }
@@ -84,19 +77,12 @@ fn local(message: &str, fix: &str) -> Fault {
 
 /// Those of this machine and of `ca_file`, and the latter once more.
 fn authorities(ca_file: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Fault> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let (mut roots, _) = tls_client::system_authorities();
     let Some(file) = ca_file else { return Ok((roots, Vec::new())) };
-    let bad = |reason: String| {
+    let own = tls_client::add_file(&mut roots, file).map_err(|reason| {
         local(&format!("--ca-file {}: {reason}", file.display()), "name a file with certificates in PEM")
-    };
-    let mut own = Vec::new();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))? {
-        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-        roots.add(certificate.clone()).map_err(|error| bad(error.to_string()))?;
-        own.push(certificate);
-    }
-    if own.is_empty() { Err(bad("there is no certificate in it".to_owned())) } else { Ok((roots, own)) }
+    })?;
+    Ok((roots, own))
 }
 
 /// What is wrong with the certificate of `host`, and what to do.
@@ -183,61 +169,38 @@ fn is_of_nobody(error: &rustls::Error) -> bool {
     }
 }
 
+/// Judges as anybody would, and keeps what it found.
 #[derive(Debug)]
-struct Verifier {
+struct Witness {
     inner: Option<Arc<WebPkiServerVerifier>>,
     /// Certificates that count themselves, as self-signed ones must.
     own: Vec<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
     insecure: bool,
     verdict: Arc<Mutex<Option<rustls::Error>>>,
 }
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let checked = match &self.inner {
+impl Judge for Witness {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        let found = self.find(shown);
+        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = found.as_ref().err().cloned();
+        if self.insecure { Ok(()) } else { found }
+    }
+}
+
+impl Witness {
+    fn find(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        let Shown { certificate, intermediates, name, ocsp_response, now } = *shown;
+        let found = match &self.inner {
             Some(inner) => {
-                inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+                inner.verify_server_cert(certificate, intermediates, name, ocsp_response, now).map(|_| ())
             }
             None => Err(CertificateError::UnknownIssuer.into()),
         };
-        let checked = match checked {
-            Err(error) if self.own.contains(end_entity) && is_of_nobody(&error) => {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
-                    .map(|()| ServerCertVerified::assertion())
+        match found {
+            Err(error) if self.own.contains(certificate) && is_of_nobody(&error) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
             }
-            other => other,
-        };
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = checked.as_ref().err().cloned();
-        if self.insecure { Ok(ServerCertVerified::assertion()) } else { checked }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+            found => found,
+        }
     }
 }

@@ -165,7 +165,8 @@ const SECTION_SLACK: usize = 96;
 
 fn push_hidden(out: &mut String, line: Line<'_>) {
     let hidden: &[&str] = match line.typed() {
-        Some((b'a', attribute)) => match hidden_attribute(attribute) {
+        // The letter counts in one case only (RFC 8866 §5); who reads it in the other must not find an address either.
+        Some((b'a' | b'A', attribute)) => match hidden_attribute(attribute) {
             Attribute::Keep => &[line.text],
             Attribute::Remove => return,
             Attribute::Neutral(text) => &[text],

@@ -3,6 +3,9 @@
 #![allow(unsafe_code, reason = "counting allocations needs an allocator")]
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "a test, and each uses a part of this")]
 
+#[path = "../support/registration.rs"]
+mod registration;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,11 +15,10 @@ use std::time::Duration;
 
 use xrtc::config::{Limits, Media};
 use xrtc::listener::PacketSide;
-use xrtc::session::registration::{
-    BackendCandidate, CandidateTransport, Command, Credentials, Mode, Origin, Owner, Registration, Role,
-    SessionId, SessionSink,
-};
-use xrtc::stun::{self, BindingRequest, Class, IceRole, Key, Message};
+use xrtc::session::registration::{Command, Mode, Registration, SessionSink};
+use xrtc::stun::{self, Class, Key, Message};
+
+use registration::registration;
 
 /// Counts what threads allocate that did not say that they are none of the edge's.
 struct Counting;
@@ -95,26 +97,14 @@ impl Session {
         let listeners = ["127.0.0.1:0".parse().unwrap()];
         let edge = PacketSide::start(&listeners, &[], &media(), limits.sessions, events).unwrap();
         edge.set_limits(&limits);
-        let registration = Arc::new(registration(mode, backend));
+        let registration = Arc::new(registration(1, mode, &[backend]));
         edge.send(Command::Register(registration.clone()));
         Session { edge, registration }
     }
 
     /// A check of the client.
     pub fn check(&self) -> Vec<u8> {
-        let Registration { edge, client, .. } = &*self.registration;
-        let request = BindingRequest {
-            receiver_ufrag: &edge.ufrag,
-            sender_ufrag: &client.ufrag,
-            priority: 1,
-            role: IceRole::Controlling(1),
-            use_candidate: true,
-        };
-        let mut bytes = vec![0; 256];
-        let id = rand::random();
-        let len = stun::binding_request(&mut bytes, id, &request, &Key::short_term(&edge.pwd)).unwrap();
-        bytes.truncate(len);
-        bytes
+        registration::check(&self.registration)
     }
 
     /// The backend's answer to a check.
@@ -125,28 +115,5 @@ impl Session {
         let len = stun::binding_success(&mut bytes, check.transaction_id(), mapped, &key).unwrap();
         bytes.truncate(len);
         Some(bytes)
-    }
-}
-
-fn registration(mode: Mode, backend_addr: SocketAddr) -> Registration {
-    let credentials =
-        |name: &str| Credentials { ufrag: name.into(), pwd: format!("{name}-password-of-22-chars").into() };
-    let backend = credentials("backend");
-    Registration {
-        session: SessionId(1),
-        generation: 0,
-        mode,
-        edge: if mode == Mode::Transparent { backend.clone() } else { credentials("edge") },
-        client: credentials("client"),
-        backend,
-        role: Role::Controlling,
-        prefer_tcp: false,
-        candidates: vec![BackendCandidate {
-            transport: CandidateTransport::Udp,
-            addr: backend_addr,
-            priority: 2_013_266_431,
-        }],
-        origin: Arc::new(Origin { route: "test".into(), label: "test".into() }),
-        owner: Arc::new(Owner::nobody()),
     }
 }

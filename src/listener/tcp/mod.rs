@@ -10,6 +10,7 @@ mod connections;
 mod counters;
 mod dial;
 mod frames;
+mod fuzzing;
 mod link;
 mod proxy_protocol;
 mod queue;
@@ -37,6 +38,8 @@ pub(super) use carry::{FromStream, tell_gone};
 pub use connections::{Connections, Place};
 pub use counters::{StreamCounters, StreamVerdict};
 pub(super) use dial::dial;
+#[doc(hidden)]
+pub use fuzzing::fuzz;
 pub(super) use link::{Link, Outlet};
 pub(super) use queue::{Framing, Pushed, Queue};
 pub use replay::ByteStream;

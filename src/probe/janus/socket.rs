@@ -13,11 +13,11 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::cause::{Cause, Fault};
-use super::http::{AGENT, LARGEST, refusal, too_large};
-use super::journal::clean;
-use super::options::Options;
-use super::reach::{Server, Stream};
+use crate::probe::cause::{Cause, Fault};
+use crate::probe::http::{AGENT, LARGEST, refusal, too_large};
+use crate::probe::journal::clean;
+use crate::probe::options::Options;
+use crate::probe::reach::{Server, Stream};
 
 /// Janus speaks nothing else over WebSocket.
 const SUBPROTOCOL: &str = "janus-protocol";

@@ -1,0 +1,4 @@
+//! The body lives in the library, where it always compiles.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| xrtc::fuzz_websocket(data));
