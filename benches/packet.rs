@@ -65,7 +65,7 @@ fn observing(c: &mut Criterion) {
                 rtp[4..8].copy_from_slice(&(number / streams).wrapping_mul(90).to_be_bytes());
                 rtp[11] = (number % streams) as u8;
                 let tick = Tick { micros: number.wrapping_mul(1_000 / streams), millis: number / streams };
-                observed.up(tick, Kind::Media, black_box(&rtp))
+                observed.up(tick, Kind::Media, black_box(&rtp), true)
             })
         });
     }

@@ -110,6 +110,7 @@ fn every_key_is_read() {
 
     let Config { services, upstreams, media, limits, drain_timeout, watch, .. } = &loaded.config;
     assert_eq!((media.workers, media.backend_ports.clone(), media.offload), (3, 41000..=42000, false));
+    assert_eq!((media.pin_workers, media.observe_rtp), (true, false));
     assert_eq!(
         (media.socket_buffer, limits.signalling_body, limits.ws_message),
         (8 << 20, 64 << 10, 128 << 10)
@@ -320,8 +321,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(http.upstream.flush_interval, Duration::from_millis(100));
     assert_eq!(http.upstream.global_flush_interval, Duration::from_millis(100));
     assert_eq!(
-        (media.workers, media.backend_ports, media.socket_buffer, media.offload),
-        (1, 40000..=50000, 4 << 20, true)
+        (media.workers, media.backend_ports, media.socket_buffer, media.offload, media.observe_rtp),
+        (1, 40000..=50000, 4 << 20, true, true)
     );
     assert_eq!((limits.sessions, limits.http_connections), (100_000, 10_000));
     assert_eq!((limits.signalling_body, limits.ws_message), (1 << 20, 1 << 20));

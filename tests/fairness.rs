@@ -40,6 +40,7 @@ fn edge() -> PacketSide {
         socket_buffer: 4 << 20,
         offload: true,
         pin_workers: false,
+        observe_rtp: true,
     };
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     let side = PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, 100, events).unwrap();

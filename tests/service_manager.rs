@@ -105,6 +105,7 @@ fn workers_that_do_not_answer_are_noticed() {
         socket_buffer: 65_536,
         offload: true,
         pin_workers: false,
+        observe_rtp: true,
     };
     let (events, _events) = tokio::sync::mpsc::unbounded_channel();
     let packets = PacketSide::start(&[], &[], &media, 10, events).unwrap();
@@ -121,6 +122,7 @@ fn a_listener_that_nobody_uses_is_closed_and_its_address_is_free_again() {
         socket_buffer: 65_536,
         offload: true,
         pin_workers: false,
+        observe_rtp: true,
     };
     let (events, _events) = tokio::sync::mpsc::unbounded_channel();
     let packets = PacketSide::start(&[], &[], &media, 10, events).unwrap();

@@ -38,6 +38,7 @@ impl World {
             socket_buffer: 1 << 18,
             offload: true,
             pin_workers: false,
+            observe_rtp: true,
         };
         let packets = PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, 100, events).unwrap();
         World { packets, _events: receiver }

@@ -128,6 +128,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("media.socket_buffer", &[]),
     ("media.offload", &[]),
     ("media.pin_workers", &[]),
+    ("media.observe_rtp", &[]),
     ("limits.sessions", &[]),
     ("limits.session_packets", &[]),
     ("limits.session_bytes", &[]),
@@ -298,8 +299,8 @@ mod tests {
         );
         assert_eq!(
             warnings("media: {quux: 1}"),
-            ["1:9 media.quux: unknown key, ignored (the nearest known key is `pin_workers`; \
-              known here: workers, backend_ports, socket_buffer, offload, pin_workers)"]
+            ["1:9 media.quux: unknown key, ignored (the nearest known key is `observe_rtp`; \
+              known here: workers, backend_ports, socket_buffer, offload, pin_workers, observe_rtp)"]
         );
     }
 

@@ -390,4 +390,6 @@ pub struct Media {
     pub offload: bool,
     /// `pin_workers`: each packet thread keeps to one core, default false.
     pub pin_workers: bool,
+    /// `observe_rtp`: statistics of RTP streams per session, default true.
+    pub observe_rtp: bool,
 }

@@ -299,6 +299,7 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         socket_buffer: 4 << 20,
         offload: true,
         pin_workers: false,
+        observe_rtp: true,
     };
     if let Some(section) = root.section(findings, "media") {
         let workers = |text: &str| addr::number(text).filter(|count| (1..=MAX_WORKERS).contains(count));
@@ -311,6 +312,7 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
             section.read(findings, "socket_buffer", A_SIZE, size).unwrap_or(media.socket_buffer);
         media.offload = section.flag(findings, "offload", media.offload);
         media.pin_workers = section.flag(findings, "pin_workers", media.pin_workers);
+        media.observe_rtp = section.flag(findings, "observe_rtp", media.observe_rtp);
     }
     media
 }

@@ -283,7 +283,7 @@ impl Exchange {
                 Some(mut live) => {
                     live.tag = agreed.tag;
                     live.add_candidates(cx.commands, agreed.candidates);
-                    self.live.push(live);
+                    self.keep(live);
                 }
                 None => changed.push(agreed),
             }
@@ -295,9 +295,15 @@ impl Exchange {
                 None => Live::start(cx, settings, self.label(name, agreed.tag), self.offered, agreed),
             };
             cx.commands.push(live.register(settings, role));
-            self.live.push(live);
+            self.keep(live);
         }
         cx.commands.extend(old.into_iter().map(|live| Command::End(live.id, EndReason::Replaced)));
+    }
+
+    /// Mostly there is one for good.
+    fn keep(&mut self, live: Live) {
+        self.live.reserve_exact(1);
+        self.live.push(live);
     }
 
     /// The transports of the answer: it settles which m-sections are bundled (RFC 9143 §7.3).

@@ -80,6 +80,7 @@ impl Facts {
         let entry = (self.tag(section), candidate);
         let fits = self.candidates.len() < MAX_CANDIDATES && !self.candidates.contains(&entry);
         if fits {
+            self.candidates.reserve_exact(1);
             self.candidates.push(entry);
         }
         fits

@@ -30,7 +30,12 @@ impl Forwarder {
         }
         let Some(client) = session.client.egress() else {
             let tick = self.clock.tick(packet.now);
-            self.counters.heard_down(session.observed.down(tick, packet.kind, packet.bytes));
+            self.counters.heard_down(session.observed.down(
+                tick,
+                packet.kind,
+                packet.bytes,
+                self.follows_streams,
+            ));
             session.observed.note(tick, Milestone::EarlyDown);
             return Verdict::Drop(DropReason::ClientNotReady);
         };
@@ -72,7 +77,7 @@ impl Forwarder {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
         self.show(Here::Half(key), Leg::Backend, received.from, local.addr, bytes);
-        if !self.offer_to_agents(now, key, local, &received, bytes) {
+        if !self.offer_to_agents(now, key, local, &received, &message) {
             self.note(now, Here::Half(key), Milestone::BackendRejected);
             return Verdict::Drop(DropReason::BackendStunRejected);
         }
@@ -106,12 +111,12 @@ impl Forwarder {
         key: SessionKey,
         local: LocalSocket,
         received: &Received,
-        bytes: &[u8],
+        message: &Message<'_>,
     ) -> bool {
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return false };
         session
             .generations()
-            .any(|generation| generation.backend.handle_stun(now, local, received.from, bytes))
+            .any(|generation| generation.backend.handle_stun(now, local, received.from, message))
     }
 
     /// Puts every backend address of the session into the address table, unless another session has it.
@@ -119,8 +124,8 @@ impl Forwarder {
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
         for generation in session.generations() {
             for (socket, addr) in generation.backend.remotes() {
-                let entry = self.tables.by_backend.entry(AddrKey::new(socket, addr));
-                entry.or_insert(BackendEntry::Session(key));
+                let address = AddrKey::new(socket, addr);
+                self.tables.by_backend.get_or_insert_with(address, || BackendEntry::Session(key));
             }
         }
     }

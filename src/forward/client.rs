@@ -37,7 +37,7 @@ impl Forwarder {
             return Verdict::Drop(DropReason::UnprovenAddress);
         };
         let Some(path) = state.backend_path() else {
-            self.counters.heard_up(state.observed.up(tick, packet.kind, packet.bytes));
+            self.counters.heard_up(state.observed.up(tick, packet.kind, packet.bytes, self.follows_streams));
             state.observed.note(tick, Milestone::EarlyUp);
             return Verdict::Drop(DropReason::BackendNotReady);
         };
@@ -240,7 +240,7 @@ impl Forwarder {
         let Some(generation) = session.generation(number) else {
             return Verdict::Drop(DropReason::UnexpectedStun);
         };
-        if let Err(error) = message.verify(&generation.client_key) {
+        if let Err(error) = message.verify(&generation.client_key()) {
             return Verdict::Drop(error.into());
         }
         let Some(moved) = session.client.answered(slot, message.transaction_id()) else {
@@ -281,7 +281,8 @@ impl Forwarder {
         };
         // Two ufrags of at most 256 bytes and 100 bytes of everything else.
         let mut bytes = vec![0; 768];
-        let Ok(len) = stun::binding_request(&mut bytes, probe.transaction, &request, &generation.client_key)
+        let Ok(len) =
+            stun::binding_request(&mut bytes, probe.transaction, &request, &generation.client_key())
         else {
             return;
         };

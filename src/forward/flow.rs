@@ -79,12 +79,12 @@ impl Forwarder {
                 if let Err(exceeded) = meter.take(now, bytes.len(), &self.allowance, self.turn) {
                     return Verdict::Drop(exceeded.into());
                 }
-                self.counters.heard_up(observed.up(tick, kind, bytes));
+                self.counters.heard_up(observed.up(tick, kind, bytes, self.follows_streams));
                 traffic.up(bytes.len());
                 self.counters.up(bytes.len());
             }
             Via::Listener(_) => {
-                self.counters.heard_down(observed.down(tick, kind, bytes));
+                self.counters.heard_down(observed.down(tick, kind, bytes, self.follows_streams));
                 traffic.down(bytes.len());
                 self.counters.down(bytes.len());
             }

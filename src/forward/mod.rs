@@ -9,8 +9,10 @@ mod backend;
 mod client;
 mod counters;
 mod flow;
+mod pages;
 mod plain;
 mod register;
+mod shards;
 mod sockets;
 mod story;
 mod tables;
@@ -143,6 +145,8 @@ pub struct Forwarder {
     probe: usize,
     max_sessions: usize,
     allowance: Allowance,
+    /// RTP streams are followed for their statistics.
+    follows_streams: bool,
     turn: Turn,
     latest: Option<Latest>,
     unproven: Option<unproven::Unproven>,
@@ -176,6 +180,7 @@ impl Forwarder {
             probe: 0,
             max_sessions: setup.max_sessions,
             allowance: Allowance::default(),
+            follows_streams: true,
             turn: Turn::default(),
             latest: None,
             unproven: None,
@@ -248,6 +253,9 @@ impl Forwarder {
             }
         }
         self.behind = (rest > 0).then_some(now);
+        if rest == 0 && due.capacity() > 4 * TIMERS_AT_ONCE {
+            due = Vec::new();
+        }
         self.due = due;
     }
 
@@ -279,6 +287,11 @@ impl Forwarder {
     /// For what the shell itself must drop.
     pub fn count_drop(&mut self, reason: DropReason) {
         self.counters.dropped(reason);
+    }
+
+    /// Whether RTP streams are followed from now on; statistics stay as they are where not.
+    pub fn follow_streams(&mut self, follows: bool) {
+        self.follows_streams = follows;
     }
 
     /// A listener came, with the next index.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::shards::Shards;
 use super::story::story_without_client;
 use super::tables::{
     AddrKey, BackendEntry, ClientEntry, Here, Known, SessionKey, ThroughKey, TimerKey, backend_username,
@@ -10,6 +11,7 @@ use super::tables::{
 };
 use super::{Forwarder, Purpose, SocketRequest};
 use crate::budget::Spent;
+use crate::session::backend_leg::Seed;
 use crate::session::observe::Milestone;
 use crate::session::registration::{
     BackendCandidate, CandidateTransport, Command, EndReason, Mode, Registration, SessionEvent,
@@ -34,11 +36,11 @@ impl Forwarder {
     /// Ends every session that this worker serves.
     pub fn end_all(&mut self, now: Instant, reason: EndReason) {
         self.latest = None;
-        let keys: Vec<_> = self.tables.sessions.iter().map(|(key, _)| SessionKey(key)).collect();
+        let keys: Vec<_> = self.tables.sessions.keys().map(SessionKey).collect();
         for key in keys {
             self.end(now, key, reason);
         }
-        let keys: Vec<_> = self.tables.throughs.iter().map(|(key, _)| ThroughKey(key)).collect();
+        let keys: Vec<_> = self.tables.throughs.keys().map(ThroughKey).collect();
         for key in keys {
             self.end_through(now, key, reason);
         }
@@ -55,7 +57,7 @@ impl Forwarder {
             // A running call must not lose its name to whoever registers the same pair.
             return self.refuse(now, &registration, EndReason::PairInUse);
         }
-        let entry = self.tables.known.entry(id).or_insert_with(|| Known {
+        let entry = self.tables.known.get_or_insert_with(id, || Known {
             registrations: Vec::new(),
             since: now,
             here: None,
@@ -70,7 +72,10 @@ impl Forwarder {
                 entry.registrations[known] = registration.clone();
                 entry.since = now;
             }
-            (None, _) => entry.registrations.push(registration.clone()),
+            (None, _) => {
+                entry.registrations.reserve_exact(1);
+                entry.registrations.push(registration.clone());
+            }
         }
         let here = entry.here;
         self.tables.registrations_by_username.insert(client_username(&registration), registration.clone());
@@ -89,8 +94,9 @@ impl Forwarder {
 
     fn restart(&mut self, now: Instant, key: SessionKey, registration: Arc<Registration>) {
         self.tables.sessions_by_backend_username.insert(backend_username(&registration), key);
+        let seed = self.seed();
         let Some(session) = self.tables.sessions.get_mut(key.0) else { return };
-        if let Some(unfinished) = session.restart(now, registration) {
+        if let Some(unfinished) = session.restart(now, seed, registration) {
             self.forget_generation(key, &unfinished);
         }
         self.note(now, Here::Half(key), Milestone::Restarted);
@@ -121,7 +127,7 @@ impl Forwarder {
     fn remember_candidates(
         known: &mut Known,
         candidates: &Arc<[BackendCandidate]>,
-        by_username: &mut hashbrown::HashMap<Box<[u8]>, Arc<Registration>, foldhash::quality::RandomState>,
+        by_username: &mut Shards<Box<[u8]>, Arc<Registration>>,
     ) {
         let Some(newest) = known.registrations.last_mut() else { return };
         let mut grown = Registration::clone(newest);
@@ -213,11 +219,18 @@ impl Forwarder {
     }
 
     fn claim_half(&mut self, now: Instant, since: Instant, registration: &Arc<Registration>) -> SessionKey {
-        let session = Session::new(now, since, self.clock.at(since), registration.clone());
+        let seed = self.seed();
+        let session = Session::new(now, since, self.clock.at(since), seed, registration.clone());
         let key = SessionKey(self.tables.sessions.insert(session));
         self.tables.sessions_by_backend_username.insert(backend_username(registration), key);
         self.connect_backend(now, key);
         key
+    }
+
+    fn seed(&mut self) -> Seed {
+        let mut seed = Seed::default();
+        (self.random)(&mut seed);
+        seed
     }
 
     /// Gives waiting candidates to the agents that want them, each by a socket on which its address is free.
@@ -246,7 +259,7 @@ impl Forwarder {
                         generation.waiting.push(candidate);
                         continue;
                     };
-                    generation.backend.add_socket(socket);
+                    generation.backend.add_socket(now, socket);
                     self.use_socket(socket.index);
                 }
                 if let Some(session) = self.tables.sessions.get_mut(key.0)

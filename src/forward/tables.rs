@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hashbrown::HashMap;
-use slab::Slab;
-
+use super::pages::Pages;
+use super::shards::Shards;
 use crate::budget::Spent;
 use crate::session::Session;
 use crate::session::client_leg::{ClientAddr, MAX_PATHS};
@@ -15,15 +14,13 @@ use crate::session::registration::{Origin, Registration, SessionId, Traffic};
 use crate::session::story::Story;
 use crate::session::through::Through;
 
-type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
-
 /// Index of a session in its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct SessionKey(pub(super) usize);
+pub(super) struct SessionKey(pub(super) u32);
 
 /// Index of a session in transparent mode in its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ThroughKey(pub(super) usize);
+pub(super) struct ThroughKey(pub(super) u32);
 
 /// A session that this worker serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +41,8 @@ pub(super) enum TimerKey {
 /// A socket and a remote address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct AddrKey {
-    ip: u128,
+    /// Two numbers, as one would be aligned to 16 bytes and make every entry a quarter larger.
+    ip: [u64; 2],
     port_and_socket: u32,
 }
 
@@ -54,6 +52,7 @@ impl AddrKey {
             SocketAddr::V4(v4) => u128::from(v4.ip().to_ipv6_mapped()),
             SocketAddr::V6(v6) => u128::from(*v6.ip()),
         };
+        let ip = [(ip >> 64) as u64, ip as u64];
         AddrKey { ip, port_and_socket: u32::from(addr.port()) << 16 | u32::from(socket) }
     }
 
@@ -107,18 +106,18 @@ pub(super) struct Known {
 
 #[derive(Default)]
 pub(super) struct Tables {
-    pub(super) sessions: Slab<Session>,
-    pub(super) throughs: Slab<Through>,
+    pub(super) sessions: Pages<Session>,
+    pub(super) throughs: Pages<Through>,
     /// Everything registered, by session.
-    pub(super) known: Map<SessionId, Known>,
+    pub(super) known: Shards<SessionId, Known>,
     /// Client checks, by USERNAME `uE:uC`: uE is ours, uC the client's choice.
-    pub(super) registrations_by_username: Map<Box<[u8]>, Arc<Registration>>,
+    pub(super) registrations_by_username: Shards<Box<[u8]>, Arc<Registration>>,
     /// Client packets, by listener and source.
-    pub(super) clients_by_addr: Map<AddrKey, ClientEntry>,
+    pub(super) clients_by_addr: Shards<AddrKey, ClientEntry>,
     /// Backend packets, by socket and source.
-    pub(super) by_backend: Map<AddrKey, BackendEntry>,
+    pub(super) by_backend: Shards<AddrKey, BackendEntry>,
     /// Backend checks from an unknown address, by USERNAME `uC:uB`.
-    pub(super) sessions_by_backend_username: Map<Box<[u8]>, SessionKey>,
+    pub(super) sessions_by_backend_username: Shards<Box<[u8]>, SessionKey>,
 }
 
 impl Tables {
@@ -154,7 +153,7 @@ impl Tables {
 
     /// Takes a session out of every index.
     pub(super) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
-        let mut session = self.sessions.try_remove(key.0)?;
+        let mut session = self.sessions.remove(key.0)?;
         for at in session.client.addresses() {
             self.clients_by_addr.remove(&AddrKey::new(at.listener, at.remote));
         }

@@ -38,7 +38,12 @@ impl Forwarder {
         }
         let (at, path) = (flow.at, flow.path);
         let Some(path) = path else {
-            self.counters.heard_up(through.observed.up(tick, packet.kind, packet.bytes));
+            self.counters.heard_up(through.observed.up(
+                tick,
+                packet.kind,
+                packet.bytes,
+                self.follows_streams,
+            ));
             through.observed.note(tick, Milestone::EarlyUp);
             return Verdict::Drop(DropReason::BackendNotReady);
         };
@@ -58,7 +63,12 @@ impl Forwarder {
         let (at, path, may_carry) = (flow.at, flow.path, flow.may_carry());
         if !may_carry {
             let tick = self.clock.tick(packet.now);
-            self.counters.heard_down(through.observed.down(tick, packet.kind, packet.bytes));
+            self.counters.heard_down(through.observed.down(
+                tick,
+                packet.kind,
+                packet.bytes,
+                self.follows_streams,
+            ));
             through.observed.note(tick, Milestone::EarlyDown);
             return Verdict::Drop(DropReason::ClientNotReady);
         }
@@ -340,7 +350,7 @@ impl Forwarder {
 
     pub(super) fn end_through(&mut self, now: Instant, key: ThroughKey, reason: EndReason) {
         let story = self.last_story(now, Here::Through(key), reason);
-        let Some(through) = self.tables.throughs.try_remove(key.0) else { return };
+        let Some(through) = self.tables.throughs.remove(key.0) else { return };
         for (_, flow) in through.flows() {
             self.forget_flow(flow);
         }

@@ -14,6 +14,7 @@ pub mod tcp;
 pub mod turn;
 mod worker;
 mod worker_backends;
+mod worker_inbox;
 mod worker_streams;
 
 use std::io;
@@ -32,7 +33,8 @@ use crate::session::registration::{Command, SessionEvent, SessionSink};
 pub use listeners::{Bound, ListenerIndex};
 use listeners::{Slot, tell};
 use tcp::{FromStream, StreamDoor};
-use worker::{HandedOver, Worker};
+use worker::Worker;
+use worker_inbox::HandedOver;
 
 /// Packets that may wait for another worker. They are the exception (a client that roams, or that has several
 /// addresses); more than this is a flood.

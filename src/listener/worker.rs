@@ -1,15 +1,12 @@
 //! One worker: waits, receives a batch, lets the forwarder decide, sends a batch. What comes and goes by TCP is in
-//! `worker_streams`.
+//! `worker_streams`, what comes by the inbox in `worker_inbox`.
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, trace, warn};
 
@@ -17,6 +14,7 @@ use super::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender, pin_to};
 use super::socket::Socket;
 use super::tcp::FromStream;
 use super::worker_backends::BackendEnd;
+use super::worker_inbox::{HandedOver, PUBLISH_EVERY};
 use super::worker_streams::Streams;
 use super::{Inbox, ToWorker};
 use crate::config::Media;
@@ -35,18 +33,6 @@ const BATCHES_PER_TURN: usize = 4;
 /// Turns in a row that leave something in a socket, after which a client gets no more than its share: over a thousand
 /// datagrams wait then, half of what the socket's buffer holds, and soon the kernel would drop anybody's.
 const CROWDED_AFTER: u8 = 4;
-/// Commands that are carried out between two receives, so that fifty thousand registrations at once hold up no packet for
-/// more than about a millisecond.
-const COMMANDS_AT_ONCE: usize = 256;
-/// How often the counters are shown to others.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-
-/// A packet that arrived at a worker that does not have its session.
-pub(super) struct HandedOver {
-    received: Received,
-    bytes: Vec<u8>,
-}
-
 pub(super) struct Setup {
     pub(super) number: u32,
     pub(super) poll: Poll,
@@ -63,12 +49,12 @@ pub(super) struct Setup {
 pub(super) struct Worker {
     pub(super) number: u32,
     pub(super) poll: Poll,
-    commands: mpsc::Receiver<ToWorker>,
-    packets: mpsc::Receiver<HandedOver>,
+    pub(super) commands: mpsc::Receiver<ToWorker>,
+    pub(super) packets: mpsc::Receiver<HandedOver>,
     pub(super) streams: Streams,
     pub(super) inboxes: Arc<[Inbox]>,
     /// By index; those for streams have no socket, and neither have those that are closed.
-    listeners: Vec<Option<Socket>>,
+    pub(super) listeners: Vec<Option<Socket>>,
     /// By index; a closed one leaves a gap that the forwarder fills again.
     pub(super) backends: Vec<Option<BackendEnd>>,
     pub(super) media: Media,
@@ -77,30 +63,31 @@ pub(super) struct Worker {
     pub(super) receiver: Receiver,
     sender: Sender,
     /// What waits to be sent, per socket, in order.
-    listener_queues: Vec<Vec<Outgoing>>,
+    pub(super) listener_queues: Vec<Vec<Outgoing>>,
     pub(super) backend_queues: Vec<Vec<Outgoing>>,
     dirty: Vec<Via>,
     /// Sockets that may have something to read; each stands here once.
     pub(super) ready: VecDeque<Via>,
     pub(super) replies: usize,
-    published: Instant,
+    pub(super) published: Instant,
     /// Something was counted since.
     pub(super) unpublished: bool,
     /// There were more commands than are carried out at once.
-    more_commands: bool,
-    stopping: bool,
+    pub(super) more_commands: bool,
+    pub(super) stopping: bool,
 }
 
 impl Worker {
     pub(super) fn new(setup: Setup) -> io::Result<Worker> {
         let now = Instant::now();
-        let forwarder = Forwarder::new(forward::Setup {
+        let mut forwarder = Forwarder::new(forward::Setup {
             worker: setup.number,
             listeners: Vec::new(),
             max_sessions: setup.max_sessions,
             random: Box::new(|buffer| rand::fill(buffer)),
             now,
         });
+        forwarder.follow_streams(setup.media.observe_rtp);
         Ok(Worker {
             number: setup.number,
             poll: setup.poll,
@@ -263,7 +250,7 @@ impl Worker {
         }
     }
 
-    fn decide(&mut self, now: Instant, received: Received, segment: (usize, usize)) {
+    pub(super) fn decide(&mut self, now: Instant, received: Received, segment: (usize, usize)) {
         if self.replies == REPLIES {
             self.flush();
         }
@@ -353,72 +340,6 @@ impl Worker {
         }
     }
 
-    fn hand_over(&mut self, worker: u32, received: Received, segment: (usize, usize)) {
-        let bytes = self.receiver.packet(segment).to_vec();
-        let Some(inbox) = self.inboxes.get(worker as usize) else { return };
-        match inbox.packets.try_send(HandedOver { received, bytes }) {
-            // A failed wake means that the worker is awake already, or gone.
-            Ok(()) => drop(inbox.waker.wake()),
-            Err(_) => self.forwarder.count_drop(DropReason::HandOverFull),
-        }
-    }
-
-    pub(super) fn read_commands(&mut self, now: Instant) -> io::Result<()> {
-        self.more_commands = false;
-        for _ in 0..COMMANDS_AT_ONCE {
-            let Ok(message) = self.commands.try_recv() else { return Ok(()) };
-            match message {
-                ToWorker::Listen(addr, socket) => self.listen(addr, socket)?,
-                ToWorker::CountClients(listener, answer) => {
-                    // Nobody waits any more: the answer came too late.
-                    let _ = answer.send(self.forwarder.clients_at(listener));
-                }
-                ToWorker::Ping(answer) => drop(answer.send(())),
-                ToWorker::CloseListener(listener) => self.close_listener(listener)?,
-                ToWorker::Plain(listeners) => self.forwarder.set_plain(&listeners),
-                ToWorker::Limits(limits) => self.forwarder.set_limits(now, &limits),
-                ToWorker::Media(media) => self.media = media,
-                ToWorker::Command(command) => {
-                    self.unpublished = true;
-                    self.forwarder.command(now, command);
-                }
-                ToWorker::Ask(question) => question(&mut self.forwarder, now),
-                ToWorker::Stop => self.stopping = true,
-            }
-        }
-        self.more_commands = true;
-        Ok(())
-    }
-
-    /// A listener came, with the next index.
-    fn listen(&mut self, addr: SocketAddr, socket: Option<Socket>) -> io::Result<()> {
-        let index = self.listeners.len();
-        if let Some(socket) = &socket {
-            self.poll.registry().register(&mut SourceFd(&socket.fd()), Token(index), Interest::READABLE)?;
-            self.ready.push_back(Via::Listener(index as u16));
-        }
-        self.forwarder.add_listener(addr);
-        self.listeners.push(socket);
-        self.listener_queues.push(Vec::new());
-        Ok(())
-    }
-
-    fn close_listener(&mut self, listener: u16) -> io::Result<()> {
-        let socket = self.listeners.get_mut(usize::from(listener)).and_then(Option::take);
-        let Some(socket) = socket else { return Ok(()) };
-        self.poll.registry().deregister(&mut SourceFd(&socket.fd()))
-    }
-
-    /// Packets from other workers are treated as if they had arrived here.
-    fn read_packets(&mut self, now: Instant) {
-        for _ in 0..super::HAND_OVER_QUEUE {
-            let Ok(HandedOver { received, bytes }) = self.packets.try_recv() else { return };
-            let segment = self.receiver.load(&bytes);
-            self.decide(now, received, segment);
-            self.flush();
-        }
-    }
-
     fn carry_out_effects(&mut self, now: Instant) -> io::Result<()> {
         self.open_sockets(now)?;
         while let Some(Transmit { to, bytes }) = self.forwarder.poll_transmit() {
@@ -434,20 +355,6 @@ impl Worker {
             let _ = self.events.send(event);
         }
         Ok(())
-    }
-
-    fn publish(&mut self, now: Instant) {
-        if now < self.published + PUBLISH_EVERY {
-            return;
-        }
-        self.published = now;
-        self.unpublished = false;
-        let published = &self.inboxes[self.number as usize].published;
-        published.live.store(self.forwarder.live_sessions(), Ordering::Relaxed);
-        published.known.store(self.forwarder.known_sessions(), Ordering::Relaxed);
-        if let Ok(mut counters) = published.counters.try_lock() {
-            counters.clone_from(self.forwarder.counters());
-        }
     }
 
     fn socket_mut(&mut self, via: Via) -> Option<&mut Socket> {

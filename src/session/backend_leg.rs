@@ -1,23 +1,33 @@
 //! \[pure\] The backend's side of a session: a full ICE agent that speaks with the client's own credentials.
 //!
 //! The agent is the crate `is`; this module owns what surrounds it: which local socket reaches which backend address,
-//! which of them were authenticated, and where media goes. It opens no socket and sends nothing: what the agent wants
-//! to send is drained by the caller.
+//! which of them were authenticated, and where media goes. Once nothing is left to find, the agent goes and
+//! [`Consent`](super::consent) keeps the path; an agent comes again where that is not enough. It opens no socket and
+//! sends nothing: what is to be sent is drained by the caller.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, IceConnectionState, IceCreds, Protocol};
 
+use super::consent::{Consent, Due, Heard, tie_breaker};
 use super::registration::{BackendCandidate, CandidateTransport, Credentials, Registration, Role};
 use super::story::BackendTry;
+use crate::stun::{Class, Message};
 
 /// Remote candidates per generation. Janus has one per interface; a bound keeps a hostile description cheap.
 pub const MAX_REMOTES: usize = 16;
 /// A backend leg that has no path by then will not get one: Janus itself waits 45 s for candidates, and the client's
 /// own ICE fails after 15–30 s.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an agent goes on looking for a better path where the backend has several addresses.
+const LOOKS_FOR: Duration = Duration::from_secs(10);
+
+/// What a leg's tie-breaker and transactions are made of: random bytes.
+pub type Seed = [u8; 20];
 
 /// A backend-facing socket as this module needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +65,41 @@ impl LegSocket {
 struct Remote {
     socket: u16,
     addr: SocketAddr,
+    priority: u32,
     /// Something authenticated came from there.
     proven: bool,
+    /// It answered a check of the agent that is awake.
+    answered: bool,
+}
+
+impl Remote {
+    fn of(candidate: &BackendCandidate, socket: u16) -> Self {
+        Remote { socket, addr: candidate.addr, priority: candidate.priority, proven: false, answered: false }
+    }
 }
 
 /// One generation's ICE towards the backend.
 #[derive(Debug)]
 pub struct BackendLeg {
-    agent: IceAgent,
+    registration: Arc<Registration>,
+    seed: Seed,
+    keeper: Keeper,
+    /// When the agent came, or the leg came to rest.
+    since: Instant,
+    /// (socket index, destination, bytes) that neither agent nor consent will tell again.
+    unsent: Vec<(u16, SocketAddr, Vec<u8>)>,
     sockets: Vec<LegSocket>,
     remotes: Vec<Remote>,
     selected: Option<BackendPath>,
     started: Instant,
     state: Liveness,
+}
+
+/// What speaks to the backend.
+#[derive(Debug)]
+enum Keeper {
+    Agent(Box<IceAgent>),
+    Rest(Consent),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +111,16 @@ enum Liveness {
 
 impl BackendLeg {
     /// An agent for this registration, without candidates yet.
-    pub fn new(now: Instant, registration: &Registration) -> Self {
-        let mut agent = IceAgent::new(creds(&registration.client));
-        agent.set_remote_credentials(creds(&registration.backend));
-        agent.set_controlling(registration.role == Role::Controlling);
+    pub fn new(now: Instant, seed: Seed, registration: Arc<Registration>) -> Self {
+        let controlling = registration.role == Role::Controlling;
+        let mut agent = new_agent(&registration, &seed, controlling);
         agent.handle_timeout(now);
         BackendLeg {
-            agent,
+            registration,
+            seed,
+            keeper: Keeper::Agent(agent),
+            since: now,
+            unsent: Vec::new(),
             sockets: Vec::new(),
             remotes: Vec::new(),
             selected: None,
@@ -107,10 +142,10 @@ impl BackendLeg {
     }
 
     /// Lets the agent use a UDP socket.
-    pub fn add_socket(&mut self, socket: LocalSocket) {
+    pub fn add_socket(&mut self, now: Instant, socket: LocalSocket) {
         let Ok(candidate) = Candidate::host(socket.addr, Protocol::Udp) else { return };
-        self.sockets.push(LegSocket { local: socket, tcp: None });
-        self.agent.add_local_candidate(candidate);
+        self.wake(now).add_local_candidate(candidate);
+        push(&mut self.sockets, LegSocket { local: socket, tcp: None });
     }
 
     /// Lets the agent use a TCP connection to a passive candidate of the backend (RFC 6544).
@@ -125,11 +160,12 @@ impl BackendLeg {
         else {
             return false;
         };
-        self.sockets.push(LegSocket { local: socket, tcp: Some(candidate.addr) });
-        self.remotes.push(Remote { socket: socket.index, addr: candidate.addr, proven: false });
-        self.agent.add_local_candidate(local);
-        self.agent.add_remote_candidate(remote);
-        self.agent.handle_timeout(now);
+        let agent = self.wake(now);
+        agent.add_local_candidate(local);
+        agent.add_remote_candidate(remote);
+        agent.handle_timeout(now);
+        push(&mut self.sockets, LegSocket { local: socket, tcp: Some(candidate.addr) });
+        push(&mut self.remotes, Remote::of(candidate, socket.index));
         true
     }
 
@@ -137,15 +173,16 @@ impl BackendLeg {
     pub fn connection_closed(&mut self, now: Instant, index: u16) {
         let Some(at) = self.sockets.iter().position(|socket| socket.local.index == index) else { return };
         let lost = self.sockets.remove(at);
+        self.wake(now);
         self.remotes.retain(|remote| remote.socket != index);
         let was_selected = self.selected.is_some_and(|path| path.socket.index == index);
         if was_selected {
             self.selected = None;
         }
         if let Ok(candidate) = Candidate::host(lost.local.addr, lost.protocol()) {
-            self.agent.invalidate_candidate(&candidate);
+            self.wake(now).invalidate_candidate(&candidate);
         }
-        self.agent.handle_timeout(now);
+        self.wake(now).handle_timeout(now);
         self.take_events();
         if was_selected && self.selected.is_none() {
             self.state = Liveness::Dead;
@@ -162,9 +199,10 @@ impl BackendLeg {
             return false;
         }
         let Ok(parsed) = parsed(candidate, self.remotes.len() + 1) else { return false };
-        self.remotes.push(Remote { socket: socket.index, addr: candidate.addr, proven: false });
-        self.agent.add_remote_candidate(parsed);
-        self.agent.handle_timeout(now);
+        let agent = self.wake(now);
+        agent.add_remote_candidate(parsed);
+        agent.handle_timeout(now);
+        push(&mut self.remotes, Remote::of(candidate, socket.index));
         true
     }
 
@@ -190,36 +228,63 @@ impl BackendLeg {
         })
     }
 
-    /// A STUN message from the backend. `false`: it is not for this agent, or not authentic.
+    /// A STUN message from the backend. `false`: it is not for this leg, or not authentic.
     pub fn handle_stun(
         &mut self,
         now: Instant,
         socket: LocalSocket,
         source: SocketAddr,
-        bytes: &[u8],
+        message: &Message<'_>,
     ) -> bool {
+        if let Keeper::Rest(consent) = &mut self.keeper {
+            match consent.handle_stun((socket.index, source), message, &self.registration) {
+                Heard::Foreign => return false,
+                Heard::Answer => return true,
+                Heard::Request(answer) => {
+                    self.unsent.push((socket.index, source, answer));
+                    return true;
+                }
+                Heard::Unusual => {}
+            }
+            self.wake(now);
+            if !message.is_binding(Class::Request) {
+                return true;
+            }
+        }
+        self.agent_stun(now, socket, source, message.as_bytes())
+    }
+
+    fn agent_stun(&mut self, now: Instant, socket: LocalSocket, source: SocketAddr, bytes: &[u8]) -> bool {
+        let Keeper::Agent(agent) = &mut self.keeper else { return false };
         let Ok(message) = StunMessage::parse(bytes) else { return false };
-        if !self.agent.accepts_message(&message) {
+        if !agent.accepts_message(&message) {
             return false;
         }
+        let (answers, priority) = (!message.is_binding_request(), message.prio());
         let Some(proto) =
             self.sockets.iter().find(|own| own.local.index == socket.index).map(LegSocket::protocol)
         else {
             return false;
         };
         let packet = StunPacket { proto, source, destination: socket.addr, message };
-        self.agent.handle_packet(now, packet);
+        agent.handle_packet(now, packet);
         let from = |remote: &&mut Remote| remote.addr == source && remote.socket == socket.index;
         if let Some(remote) = self.remotes.iter_mut().find(from) {
             remote.proven = true;
+            remote.answered |= answers;
         } else if self.remotes.len() < MAX_REMOTES {
-            self.remotes.push(Remote { socket: socket.index, addr: source, proven: true });
+            let (socket, priority) = (socket.index, priority.unwrap_or_default());
+            push(
+                &mut self.remotes,
+                Remote { socket, addr: source, priority, proven: true, answered: answers },
+            );
         } else {
             return false;
         }
         // A triggered check goes out at once instead of at the next pacing step.
-        self.agent.handle_timeout(now);
+        agent.handle_timeout(now);
         self.take_events();
+        self.rest(now);
         true
     }
 
@@ -230,8 +295,14 @@ impl BackendLeg {
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.agent.handle_timeout(now);
-        self.take_events();
+        match &mut self.keeper {
+            Keeper::Agent(agent) => {
+                agent.handle_timeout(now);
+                self.take_events();
+                self.rest(now);
+            }
+            Keeper::Rest(_) => self.ask(now),
+        }
         let late = now.saturating_duration_since(self.started) >= CONNECT_TIMEOUT;
         if late && self.state == Liveness::Connecting {
             self.state = Liveness::Dead;
@@ -240,7 +311,10 @@ impl BackendLeg {
 
     /// When [`BackendLeg::handle_timeout`] wants to be called.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        let agent = self.agent.poll_timeout();
+        let agent = match &mut self.keeper {
+            Keeper::Agent(agent) => agent.poll_timeout(),
+            Keeper::Rest(consent) => Some(consent.next_deadline()),
+        };
         match self.state {
             Liveness::Connecting => Some(
                 agent.map_or(self.started + CONNECT_TIMEOUT, |at| at.min(self.started + CONNECT_TIMEOUT)),
@@ -249,10 +323,15 @@ impl BackendLeg {
         }
     }
 
-    /// What the agent wants to send: (socket index, destination, bytes).
+    /// What is to be sent: (socket index, destination, bytes).
     pub fn poll_transmit(&mut self) -> Option<(u16, SocketAddr, Vec<u8>)> {
+        if let Some(unsent) = self.unsent.pop() {
+            return Some(unsent);
+        }
+        self.unsent = Vec::new();
         loop {
-            let transmit = self.agent.poll_transmit()?;
+            let Keeper::Agent(agent) = &mut self.keeper else { return None };
+            let transmit = agent.poll_transmit()?;
             // A connection that closed takes nothing more, and one to another address never did.
             if let Some(socket) = self.socket_of(transmit.proto, transmit.source)
                 && socket.tcp.is_none_or(|remote| remote == transmit.destination)
@@ -267,9 +346,76 @@ impl BackendLeg {
         self.state == Liveness::Dead
     }
 
+    /// Whether the agent is gone, because there is nothing left to find.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.keeper, Keeper::Rest(_))
+    }
+
     /// Where media to the backend goes: the nominated path.
     pub fn selected(&self) -> Option<BackendPath> {
         self.selected
+    }
+
+    /// The agent goes once there is nothing more to find: its path answers, and there is no other, or long enough was looked
+    /// for a better one.
+    fn rest(&mut self, now: Instant) {
+        let (Keeper::Agent(agent), Some(path), Liveness::Alive) = (&self.keeper, self.selected, self.state)
+        else {
+            return;
+        };
+        let answers = |it: &Remote| it.addr == path.remote && it.socket == path.socket.index && it.answered;
+        let looked = self.remotes.len() == 1 || now.saturating_duration_since(self.since) >= LOOKS_FOR;
+        if self.sockets.len() != 1 || !looked || !self.remotes.iter().any(answers) {
+            return;
+        }
+        let consent = Consent::new(now, self.seed, path, agent.controlling());
+        let mut unsent: Vec<_> = std::iter::from_fn(|| self.poll_transmit()).collect();
+        // They are taken from the end.
+        unsent.reverse();
+        (self.keeper, self.since, self.unsent) = (Keeper::Rest(consent), now, unsent);
+        self.ask(now);
+    }
+
+    /// Keeps the path of a leg at rest; an agent comes where it is silent.
+    fn ask(&mut self, now: Instant) {
+        let Keeper::Rest(consent) = &mut self.keeper else { return };
+        match consent.handle_timeout(now, &self.registration) {
+            Due::Nothing => {}
+            Due::Check(check) => {
+                let path = consent.path;
+                self.unsent.insert(0, (path.socket.index, path.remote, check));
+            }
+            Due::Silence => {
+                self.wake(now).handle_timeout(now);
+                self.take_events();
+            }
+        }
+    }
+
+    /// The agent, which comes again with all that is known. Media stays where it goes until the agent finds a better way.
+    fn wake(&mut self, now: Instant) -> &mut IceAgent {
+        if let Keeper::Rest(consent) = &self.keeper {
+            let mut agent = new_agent(&self.registration, &self.seed, consent.controlling);
+            let locals = self.sockets.iter();
+            for local in locals.filter_map(|it| Candidate::host(it.local.addr, it.protocol()).ok()) {
+                agent.add_local_candidate(local);
+            }
+            for (index, remote) in self.remotes.iter_mut().enumerate() {
+                remote.answered = false;
+                let tcp = self.sockets.iter().any(|it| it.local.index == remote.socket && it.tcp.is_some());
+                let transport = if tcp { CandidateTransport::TcpPassive } else { CandidateTransport::Udp };
+                let candidate = BackendCandidate { transport, addr: remote.addr, priority: remote.priority };
+                if let Ok(candidate) = parsed(&candidate, index + 1) {
+                    agent.add_remote_candidate(candidate);
+                }
+            }
+            agent.handle_timeout(now);
+            (self.keeper, self.since) = (Keeper::Agent(agent), now);
+        }
+        match &mut self.keeper {
+            Keeper::Agent(agent) => agent,
+            Keeper::Rest(_) => unreachable!("an agent was put in"),
+        }
     }
 
     fn socket_of(&self, proto: Protocol, addr: SocketAddr) -> Option<&LegSocket> {
@@ -277,7 +423,9 @@ impl BackendLeg {
     }
 
     fn take_events(&mut self) {
-        while let Some(event) = self.agent.poll_event() {
+        loop {
+            let Keeper::Agent(agent) = &mut self.keeper else { return };
+            let Some(event) = agent.poll_event() else { return };
             match event {
                 IceAgentEvent::NominatedSend { proto, source, destination } => {
                     let Some(socket) = self.socket_of(proto, source) else { continue };
@@ -295,6 +443,20 @@ impl BackendLeg {
     }
 }
 
+fn new_agent(registration: &Registration, seed: &Seed, controlling: bool) -> Box<IceAgent> {
+    let mut agent = Box::new(IceAgent::new(creds(&registration.client)));
+    agent.set_remote_credentials(creds(&registration.backend));
+    agent.set_controlling(controlling);
+    agent.set_control_tie_breaker(tie_breaker(seed));
+    agent
+}
+
+/// Most lists of a leg have one entry for good.
+fn push<T>(list: &mut Vec<T>, entry: T) {
+    list.reserve_exact(1);
+    list.push(entry);
+}
+
 /// The agent's own form of a candidate. What kind it is does not matter to the edge, its priority does.
 fn parsed(candidate: &BackendCandidate, foundation: usize) -> Result<Candidate, is::IceError> {
     let (ip, port, priority) = (candidate.addr.ip(), candidate.addr.port(), candidate.priority);
@@ -309,3 +471,7 @@ fn parsed(candidate: &BackendCandidate, foundation: usize) -> Result<Candidate, 
 fn creds(of: &Credentials) -> IceCreds {
     IceCreds { ufrag: of.ufrag.to_string(), pass: of.pwd.to_string() }
 }
+
+#[cfg(test)]
+#[path = "backend_leg_tests.rs"]
+mod tests;

@@ -8,6 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::slots::Slots;
 use crate::stun::TransactionId;
 
 /// Addresses per session. A browser uses one or two, a roaming phone a few; more would let one client fill the table.
@@ -90,7 +91,7 @@ enum PathState {
 /// The client's paths.
 #[derive(Debug, Default)]
 pub struct ClientLeg {
-    paths: [Option<Path>; MAX_PATHS],
+    paths: Slots<Path>,
     egress: Option<u8>,
     /// Egress was chosen by USE-CANDIDATE or by media, not just by the latest check.
     firm: bool,
@@ -116,11 +117,11 @@ impl ClientLeg {
             None => {
                 let (slot, evicted) = self.make_room();
                 let state = if self.any_verified() { PathState::unproven(now) } else { PathState::Verified };
-                self.paths[slot] = Some(Path { at, generation, seen: now, state, nominated: false });
+                self.paths.put(slot, Path { at, generation, seen: now, state, nominated: false });
                 (slot, evicted, true)
             }
         };
-        let path = self.paths[slot].as_mut()?;
+        let path = self.paths.get_mut(slot)?;
         path.seen = now;
         path.at = at;
         path.generation = path.generation.max(generation);
@@ -136,7 +137,7 @@ impl ClientLeg {
 
     /// The answer to the edge's own check arrived from the path in `slot`, authenticated. Whether it was expected.
     pub fn answered(&mut self, slot: u8, transaction: TransactionId) -> Option<Option<Moved>> {
-        let path = self.paths.get_mut(usize::from(slot))?.as_mut()?;
+        let path = self.paths.get_mut(usize::from(slot))?;
         let PathState::Probing { transaction: expected, .. } = path.state else { return None };
         if expected != transaction {
             return None;
@@ -148,7 +149,7 @@ impl ClientLeg {
 
     /// Media (anything but STUN) arrived from the path in `slot`. `Err`: it has not proven its address.
     pub fn media(&mut self, now: Instant, slot: u8) -> Result<Option<Moved>, Unproven> {
-        let Some(Some(path)) = self.paths.get_mut(usize::from(slot)) else { return Err(Unproven) };
+        let Some(path) = self.paths.get_mut(usize::from(slot)) else { return Err(Unproven) };
         let PathState::Verified = path.state else { return Err(Unproven) };
         path.seen = now;
         if self.egress == Some(slot) && self.firm {
@@ -159,22 +160,23 @@ impl ClientLeg {
 
     /// Where media to the client goes.
     pub fn egress(&self) -> Option<ClientAddr> {
-        Some(self.paths[usize::from(self.egress?)].as_ref()?.at)
+        Some(self.paths.get(usize::from(self.egress?))?.at)
     }
 
     /// The generation whose check the path in `slot` carried last.
     pub fn generation_of(&self, slot: u8) -> Option<u32> {
-        Some(self.paths.get(usize::from(slot))?.as_ref()?.generation)
+        Some(self.paths.get(usize::from(slot))?.generation)
     }
 
     /// After an ICE restart: media goes to the best path that the new generation has.
     pub fn prefer_generation(&mut self, generation: u32) -> Option<Moved> {
-        let current = self.egress.and_then(|slot| self.paths[usize::from(slot)].as_ref());
+        let current = self.egress.and_then(|slot| self.paths.get(usize::from(slot)));
         if current.is_some_and(|path| path.generation >= generation) {
             return None;
         }
-        let best = (0..MAX_PATHS)
-            .filter_map(|slot| Some((slot, self.paths[slot].as_ref()?)))
+        let best = self
+            .paths
+            .iter()
             .filter(|(_, path)| path.generation >= generation && matches!(path.state, PathState::Verified))
             .max_by_key(|(_, path)| (path.nominated, path.seen))?
             .0;
@@ -183,15 +185,14 @@ impl ClientLeg {
 
     /// Whether some verified path belongs to `generation`.
     pub fn has_verified(&self, generation: u32) -> bool {
-        self.paths
-            .iter()
-            .flatten()
-            .any(|path| path.generation >= generation && matches!(path.state, PathState::Verified))
+        let verified =
+            |path: &Path| path.generation >= generation && matches!(path.state, PathState::Verified);
+        self.paths.iter().any(|(_, path)| verified(path))
     }
 
     /// The edge's own checks that are due now; each is counted as sent.
     pub fn due_probes(&mut self, now: Instant, mut send: impl FnMut(DueProbe)) {
-        for path in self.paths.iter_mut().flatten() {
+        for path in self.paths.values_mut() {
             let PathState::Probing { transaction, started, next } = &mut path.state else { continue };
             if next.is_none_or(|at| at > now) {
                 continue;
@@ -211,7 +212,7 @@ impl ClientLeg {
     /// Forgets silent paths and tells which.
     pub fn expire(&mut self, now: Instant, mut gone: impl FnMut(ClientAddr)) {
         for slot in 0..MAX_PATHS {
-            let Some(path) = &self.paths[slot] else { continue };
+            let Some(path) = self.paths.get(slot) else { continue };
             if now.saturating_duration_since(path.seen) < PATH_TIMEOUT {
                 continue;
             }
@@ -223,37 +224,34 @@ impl ClientLeg {
     /// The client's connection closed: its path is gone at once. Whether there was one.
     pub fn leave(&mut self, listener: u16, remote: SocketAddr) -> bool {
         let same = |path: &Path| path.at.listener == listener && path.at.remote == remote;
-        let Some(slot) = self.paths.iter().position(|path| path.as_ref().is_some_and(same)) else {
-            return false;
-        };
+        let Some(slot) = self.paths.position(same) else { return false };
         self.clear(slot);
         true
     }
 
     /// Every path's address.
     pub fn addresses(&self) -> impl Iterator<Item = ClientAddr> + '_ {
-        self.paths.iter().flatten().map(|path| path.at)
+        self.paths.iter().map(|(_, path)| path.at)
     }
 
     /// Every path: its address, whether it may carry media, and whether media goes there.
     pub fn overview(&self) -> impl Iterator<Item = (ClientAddr, bool, bool)> + '_ {
-        (0..).zip(&self.paths).filter_map(|(slot, path)| {
-            let path = path.as_ref()?;
-            Some((path.at, matches!(path.state, PathState::Verified), self.egress == Some(slot)))
+        self.paths.iter().map(|(slot, path)| {
+            let selected = self.egress.map(usize::from) == Some(slot);
+            (path.at, matches!(path.state, PathState::Verified), selected)
         })
     }
 
     /// No path is left.
     pub fn is_empty(&self) -> bool {
-        self.paths.iter().all(Option::is_none)
+        self.paths.is_empty()
     }
 
     /// When [`ClientLeg::due_probes`] or [`ClientLeg::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.paths
             .iter()
-            .flatten()
-            .map(|path| match path.state {
+            .map(|(_, path)| match path.state {
                 PathState::Probing { next: Some(next), .. } => next.min(path.seen + PATH_TIMEOUT),
                 _ => path.seen + PATH_TIMEOUT,
             })
@@ -261,7 +259,7 @@ impl ClientLeg {
     }
 
     fn clear(&mut self, slot: usize) {
-        self.paths[slot] = None;
+        self.paths.take(slot);
         if self.egress == Some(slot as u8) {
             self.egress = None;
             self.firm = false;
@@ -269,25 +267,23 @@ impl ClientLeg {
     }
 
     fn slot_of(&self, at: ClientAddr) -> Option<usize> {
-        self.paths.iter().position(|path| {
-            path.as_ref().is_some_and(|p| p.at.remote == at.remote && p.at.listener == at.listener)
-        })
+        self.paths.position(|path| path.at.remote == at.remote && path.at.listener == at.listener)
     }
 
     fn any_verified(&self) -> bool {
-        self.paths.iter().flatten().any(|path| matches!(path.state, PathState::Verified))
+        self.paths.iter().any(|(_, path)| matches!(path.state, PathState::Verified))
     }
 
     /// A free slot; when all are taken, the one that was silent longest, but never the one media goes to.
     fn make_room(&mut self) -> (usize, Option<ClientAddr>) {
-        if let Some(free) = self.paths.iter().position(Option::is_none) {
+        if let Some(free) = self.paths.free(MAX_PATHS) {
             return (free, None);
         }
         let oldest = (0..MAX_PATHS)
             .filter(|slot| self.egress != Some(*slot as u8))
-            .min_by_key(|slot| self.paths[*slot].as_ref().map(|path| path.seen))
+            .min_by_key(|slot| self.paths.get(*slot).map(|path| path.seen))
             .unwrap_or(0);
-        (oldest, self.paths[oldest].take().map(|path| path.at))
+        (oldest, self.paths.take(oldest).map(|path| path.at))
     }
 
     fn set_egress(&mut self, slot: usize, firm: bool) -> Option<Moved> {

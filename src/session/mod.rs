@@ -6,10 +6,12 @@
 
 pub mod backend_leg;
 pub mod client_leg;
+mod consent;
 pub mod diagnosis;
 pub mod meter;
 pub mod observe;
 pub mod registration;
+mod slots;
 pub mod story;
 pub mod through;
 pub mod timers;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::stun;
-use backend_leg::{BackendLeg, BackendPath};
+use backend_leg::{BackendLeg, BackendPath, Seed};
 use client_leg::{ClientAddr, ClientLeg, DueProbe, Moved};
 use meter::Meter;
 use observe::{Observed, Tick};
@@ -41,8 +43,6 @@ pub struct Generation {
     pub registration: Arc<Registration>,
     /// pE: verifies and signs on the client leg.
     pub edge_key: stun::Key,
-    /// pC: the edge's own checks towards the client.
-    pub client_key: stun::Key,
     /// The backend leg.
     pub backend: BackendLeg,
     /// Candidates that wait for a socket.
@@ -55,11 +55,10 @@ pub struct Generation {
 }
 
 impl Generation {
-    fn new(now: Instant, registration: Arc<Registration>) -> Self {
+    fn new(now: Instant, seed: Seed, registration: Arc<Registration>) -> Self {
         Generation {
             edge_key: stun::Key::short_term(&registration.edge.pwd),
-            client_key: stun::Key::short_term(&registration.client.pwd),
-            backend: BackendLeg::new(now, &registration),
+            backend: BackendLeg::new(now, seed, registration.clone()),
             waiting: Vec::new(),
             fallback: Vec::new(),
             checked: false,
@@ -67,6 +66,12 @@ impl Generation {
             registration: registration.clone(),
         }
         .with(&registration.candidates)
+    }
+
+    /// pC: verifies what the client answers to the edge's own checks, and signs these. Made when it is needed, because that
+    /// is a few times in a session's life.
+    pub fn client_key(&self) -> stun::Key {
+        stun::Key::short_term(&self.registration.client.pwd)
     }
 
     fn with(mut self, candidates: &[BackendCandidate]) -> Self {
@@ -82,6 +87,7 @@ impl Generation {
             |it: &BackendCandidate| (it.transport == CandidateTransport::TcpPassive) == prefer_tcp;
         for candidate in candidates {
             let list = if preferred(candidate) { &mut self.waiting } else { &mut self.fallback };
+            list.reserve_exact(1);
             list.push(candidate.clone());
         }
     }
@@ -124,7 +130,7 @@ pub struct Session {
     /// The generation that carries media.
     pub current: Generation,
     /// The generation of an ICE restart that is not complete yet.
-    pub next: Option<Generation>,
+    pub next: Option<Box<Generation>>,
     /// What was forwarded.
     pub traffic: Traffic,
     /// What its client sent lately.
@@ -136,7 +142,7 @@ pub struct Session {
     /// Both legs of some generation were complete once.
     pub connected: bool,
     /// What happened when, and how media arrives.
-    pub observed: Box<Observed>,
+    pub observed: Observed,
 }
 
 /// What a session reports after something happened to it.
@@ -156,14 +162,20 @@ pub enum Progress {
 
 impl Session {
     /// A session that a valid check just claimed.
-    pub fn new(now: Instant, registered: Instant, born: Tick, registration: Arc<Registration>) -> Self {
+    pub fn new(
+        now: Instant,
+        registered: Instant,
+        born: Tick,
+        seed: Seed,
+        registration: Arc<Registration>,
+    ) -> Self {
         Session {
             id: registration.session,
             origin: registration.origin.clone(),
             client: ClientLeg::default(),
             traffic: Traffic::default(),
             meter: Meter::default(),
-            current: Generation::new(now, registration),
+            current: Generation::new(now, seed, registration),
             next: None,
             registered,
             armed: None,
@@ -173,8 +185,13 @@ impl Session {
     }
 
     /// A new generation. The previous unfinished restart, if any, is handed back to be forgotten.
-    pub fn restart(&mut self, now: Instant, registration: Arc<Registration>) -> Option<Generation> {
-        self.next.replace(Generation::new(now, registration))
+    pub fn restart(
+        &mut self,
+        now: Instant,
+        seed: Seed,
+        registration: Arc<Registration>,
+    ) -> Option<Generation> {
+        self.next.replace(Box::new(Generation::new(now, seed, registration))).map(|next| *next)
     }
 
     /// The generation with this number.
@@ -184,12 +201,12 @@ impl Session {
 
     /// Current and next.
     pub fn generations(&mut self) -> impl Iterator<Item = &mut Generation> {
-        std::iter::once(&mut self.current).chain(self.next.as_mut())
+        std::iter::once(&mut self.current).chain(self.next.as_deref_mut())
     }
 
     /// The newest generation, which trickled candidates belong to.
     pub fn newest(&mut self) -> &mut Generation {
-        self.next.as_mut().unwrap_or(&mut self.current)
+        self.next.as_deref_mut().unwrap_or(&mut self.current)
     }
 
     /// A valid check with the credentials of generation `number` was seen.
@@ -211,7 +228,7 @@ impl Session {
             && let Some(next) = self.next.take()
         {
             let generation = next.registration.generation;
-            let old = std::mem::replace(&mut self.current, next);
+            let old = std::mem::replace(&mut self.current, *next);
             let moved = self.client.prefer_generation(generation);
             self.connected = true;
             return (Progress::Connected { generation }, Some(old), moved);
@@ -244,7 +261,7 @@ impl Session {
         if let Some(next) = &mut self.next {
             next.backend.handle_timeout(now);
             if now.saturating_duration_since(next.since) >= RESTART_TIMEOUT {
-                forgotten = self.next.take();
+                forgotten = self.next.take().map(|next| *next);
             }
         }
         self.client.due_probes(now, &mut probe);

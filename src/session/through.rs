@@ -17,6 +17,7 @@ use super::observe::{Observed, Tick};
 use super::registration::{
     BackendCandidate, CandidateTransport, EndReason, Origin, Registration, SessionId, Traffic,
 };
+use super::slots::Slots;
 use super::story::BackendTry;
 use crate::stun::{Key, TransactionId};
 
@@ -91,7 +92,7 @@ pub struct Through {
     /// Newest last.
     generations: Vec<Keys>,
     candidates: Vec<BackendCandidate>,
-    flows: [Option<Flow>; MAX_PATHS],
+    flows: Slots<Flow>,
     /// The candidate that answered last: further flows start with it.
     good: usize,
     replays: Replays,
@@ -105,7 +106,7 @@ pub struct Through {
     /// When the timer wheel wakes this session.
     pub armed: Option<Instant>,
     /// What happened when, and how media arrives.
-    pub observed: Box<Observed>,
+    pub observed: Observed,
     /// The newest generation in which the backend answered.
     connected: Option<u32>,
 }
@@ -140,7 +141,7 @@ impl Through {
             origin: registration.origin.clone(),
             generations: Vec::new(),
             candidates: Vec::new(),
-            flows: Default::default(),
+            flows: Slots::default(),
             good: 0,
             replays: Replays::default(),
             traffic: Traffic::default(),
@@ -158,6 +159,7 @@ impl Through {
     /// New credentials. The flows stay; keys that are too old are handed back.
     pub fn restart(&mut self, registration: Arc<Registration>) -> Option<Keys> {
         self.add_candidates(&registration.candidates, registration.prefer_tcp);
+        self.generations.reserve_exact(1);
         self.generations.push(Keys::new(registration));
         (self.generations.len() > GENERATIONS).then(|| self.generations.remove(0))
     }
@@ -171,6 +173,7 @@ impl Through {
                 .iter()
                 .any(|known| known.addr == candidate.addr && known.transport == candidate.transport);
             if !known && self.candidates.len() < MAX_REMOTES {
+                self.candidates.reserve_exact(1);
                 self.candidates.push(candidate.clone());
             }
         }
@@ -201,15 +204,15 @@ impl Through {
             return None;
         }
         let same = |flow: &Flow| flow.at.remote == at.remote && flow.at.listener == at.listener;
-        if let Some(slot) = self.flows.iter().position(|flow| flow.as_ref().is_some_and(same)) {
-            if let Some(flow) = &mut self.flows[slot] {
+        if let Some(slot) = self.flows.position(same) {
+            if let Some(flow) = self.flows.get_mut(slot) {
                 (flow.seen, flow.at) = (now, at);
             }
             return Some(Entered { slot: slot as u8, new: false, evicted: None });
         }
         let (slot, evicted) = self.make_room();
-        let proven = self.flows.iter().all(Option::is_none);
-        self.flows[slot] = Some(Flow {
+        let proven = self.flows.is_empty();
+        let flow = Flow {
             at,
             path: None,
             held: Vec::new(),
@@ -218,20 +221,21 @@ impl Through {
             seen: now,
             answered: false,
             proven,
-        });
+        };
+        self.flows.put(slot, flow);
         Some(Entered { slot: slot as u8, new: true, evicted: evicted.map(|flow| (flow.at, flow.path)) })
     }
 
     /// The flow in a slot.
     #[inline]
     pub fn flow(&self, slot: u8) -> Option<&Flow> {
-        self.flows.get(usize::from(slot))?.as_ref()
+        self.flows.get(usize::from(slot))
     }
 
     /// The same, to change it.
     #[inline]
     pub fn flow_mut(&mut self, slot: u8) -> Option<&mut Flow> {
-        self.flows.get_mut(usize::from(slot))?.as_mut()
+        self.flows.get_mut(usize::from(slot))
     }
 
     /// Whether the backend has answered a check.
@@ -242,7 +246,7 @@ impl Through {
     /// Every candidate of the backend, and what came of it.
     pub fn overview(&self) -> Vec<BackendTry> {
         let told = |(index, candidate): (usize, &BackendCandidate)| {
-            let mut flows = self.flows.iter().flatten().filter(|flow| flow.candidate == index);
+            let mut flows = self.flows().map(|(_, flow)| flow).filter(|flow| flow.candidate == index);
             let flow = flows.clone().find(|flow| flow.answered).or_else(|| flows.next());
             BackendTry {
                 remote: candidate.addr,
@@ -256,8 +260,8 @@ impl Through {
     }
 
     /// Every flow with its slot.
-    pub fn flows(&self) -> impl Iterator<Item = (u8, &Flow)> {
-        (0..).zip(&self.flows).filter_map(|(slot, flow)| Some((slot, flow.as_ref()?)))
+    pub fn flows(&self) -> impl Iterator<Item = (u8, &Flow)> + Clone {
+        self.flows.iter().map(|(slot, flow)| (slot as u8, flow))
     }
 
     /// Something of the client came by this flow.
@@ -337,24 +341,21 @@ impl Through {
 
     /// Takes out flows that the client left.
     pub fn expire(&mut self, now: Instant, mut gone: impl FnMut(Flow)) {
-        for slot in &mut self.flows {
-            if slot.as_ref().is_some_and(|flow| now.saturating_duration_since(flow.seen) >= PATH_TIMEOUT)
-                && let Some(flow) = slot.take()
-            {
-                gone(flow);
-            }
+        let late = |flow: &Flow| now.saturating_duration_since(flow.seen) >= PATH_TIMEOUT;
+        while let Some(flow) = self.flows.position(late).and_then(|slot| self.flows.take(slot)) {
+            gone(flow);
         }
     }
 
     /// Takes out the flow of a client connection that closed.
     pub fn leave(&mut self, listener: u16, remote: SocketAddr) -> Option<Flow> {
         let same = |flow: &Flow| flow.at.listener == listener && flow.at.remote == remote;
-        self.flows.iter_mut().find(|slot| slot.as_ref().is_some_and(same))?.take()
+        self.flows.take(self.flows.position(same)?)
     }
 
     /// Whether the session is over, and why.
     pub fn over(&self, now: Instant) -> Option<EndReason> {
-        if self.flows.iter().all(Option::is_none) {
+        if self.flows.is_empty() {
             return Some(EndReason::ClientSilent);
         }
         let late = now.saturating_duration_since(self.claimed) >= CONNECT_TIMEOUT;
@@ -381,8 +382,8 @@ impl Through {
 
     /// A free slot, or that of the flow that was silent longest.
     fn make_room(&mut self) -> (usize, Option<Flow>) {
-        let oldest = |slot: &usize| self.flows[*slot].as_ref().map(|flow| flow.seen);
+        let oldest = |slot: &usize| self.flows.get(*slot).map(|flow| flow.seen);
         let slot = (0..MAX_PATHS).min_by_key(oldest).unwrap_or(0);
-        (slot, self.flows[slot].take())
+        (slot, self.flows.take(slot))
     }
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 const SLOT: Duration = Duration::from_millis(5);
 /// Slots; the horizon is `SLOT * SLOTS` = 10.24 s.
 const SLOTS: usize = 2048;
+/// A slot that held more than so many gives its memory back: a crowd that came in one moment does not meet again there.
+const KEPT: usize = 64;
 const WORDS: usize = SLOTS / 64;
 
 /// Timers for keys of type `K`.
@@ -53,6 +55,9 @@ impl<K> Wheel<K> {
             self.cursor += ahead;
             let slot = self.cursor as usize % SLOTS;
             due.append(&mut self.slots[slot]);
+            if self.slots[slot].capacity() > KEPT {
+                self.slots[slot] = Vec::new();
+            }
             self.occupied[slot / 64] &= !(1 << (slot % 64));
             self.cursor += 1;
         }

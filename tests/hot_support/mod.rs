@@ -71,6 +71,7 @@ pub fn media() -> Media {
         socket_buffer: 1 << 20,
         offload: true,
         pin_workers: false,
+        observe_rtp: true,
     }
 }
 

@@ -41,7 +41,8 @@ struct JanusSession {
     /// Janus has spoken of it, so it exists.
     confirmed: bool,
     connection: Option<ConnectionId>,
-    exchanges: HashMap<Id, Exchange>,
+    /// Boxed: a map keeps room for four at least, and mostly there is one.
+    exchanges: HashMap<Id, Box<Exchange>>,
 }
 
 impl Store {
@@ -75,7 +76,7 @@ impl Store {
     }
 
     fn known(&mut self, session: Id, handle: Id) -> Option<&mut Exchange> {
-        self.sessions.get_mut(&session)?.exchanges.get_mut(&handle)
+        self.sessions.get_mut(&session)?.exchanges.get_mut(&handle).map(|exchange| &mut **exchange)
     }
 
     /// Somebody mentioned a Janus session.
@@ -208,7 +209,7 @@ impl JanusSession {
     }
 
     fn is_live(&self) -> bool {
-        self.exchanges.values().any(Exchange::is_live)
+        self.exchanges.values().any(|exchange| exchange.is_live())
     }
 }
 

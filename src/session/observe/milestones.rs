@@ -116,25 +116,32 @@ impl Mark {
     }
 }
 
-/// A mark for every milestone.
+/// A mark for every milestone. Those that every packet of media hits come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Milestones([Mark; Milestone::ALL.len()]);
+pub struct Milestones([Mark; COUNT]);
+
+const COUNT: usize = Milestone::ALL.len();
+
+#[inline]
+fn place(milestone: Milestone) -> usize {
+    (milestone as usize + COUNT - Milestone::MediaUp as usize) % COUNT
+}
 
 impl Milestones {
     /// It happened, `at` milliseconds after the registration.
     #[inline]
     pub fn note(&mut self, at: u32, milestone: Milestone) {
-        self.0[milestone as usize].hit(at);
+        self.0[place(milestone)].hit(at);
     }
 
     /// When and how often it happened.
     pub fn get(&self, milestone: Milestone) -> Mark {
-        self.0[milestone as usize]
+        self.0[place(milestone)]
     }
 
     /// Puts in what was counted elsewhere.
     pub fn set(&mut self, milestone: Milestone, mark: Mark) {
-        self.0[milestone as usize] = mark;
+        self.0[place(milestone)] = mark;
     }
 
     /// Whether it happened.
@@ -155,6 +162,14 @@ mod tests {
         }
         assert_eq!(milestones.get(Milestone::ClientCheck), Mark::of(0, 9, 3));
         assert_eq!(milestones.get(Milestone::Connected).first(), None);
+    }
+
+    #[test]
+    fn media_comes_first_and_every_milestone_has_its_place() {
+        assert_eq!((place(Milestone::MediaUp), place(Milestone::MediaDown)), (0, 1));
+        let mut places: Vec<_> = Milestone::ALL.iter().map(|milestone| place(*milestone)).collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..COUNT).collect::<Vec<_>>());
     }
 
     #[test]

@@ -29,7 +29,8 @@ const NEAR: u64 = 40;
 /// Everything of one direction.
 #[derive(Debug, Default)]
 pub struct Reception {
-    streams: [Stream; MAX_STREAMS],
+    /// At most [`MAX_STREAMS`]; each is made with its first packet, and its place is never given back.
+    streams: Vec<Stream>,
     /// Where the last packet's stream is: packets come in runs.
     latest: u8,
     /// Packets of streams for which there was no place.
@@ -129,8 +130,8 @@ impl Reception {
             return Heard::default();
         }
         let ssrc = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
-        let latest = &self.streams[usize::from(self.latest) % MAX_STREAMS];
-        if latest.ssrc != ssrc || latest.received == 0 {
+        let latest = self.streams.get(usize::from(self.latest));
+        if latest.is_none_or(|latest| latest.ssrc != ssrc || latest.received == 0) {
             match self.place_of(tick, ssrc) {
                 Some(place) => self.latest = place,
                 None => {
@@ -139,7 +140,8 @@ impl Reception {
                 }
             }
         }
-        self.streams[usize::from(self.latest) % MAX_STREAMS].packet(tick, header, bytes.len())
+        let Some(stream) = self.streams.get_mut(usize::from(self.latest)) else { return Heard::default() };
+        stream.packet(tick, header, bytes.len())
     }
 
     /// What is known of each stream.
@@ -163,25 +165,26 @@ impl Reception {
         )
     }
 
-    /// The stream's place, which may be one that is free or was given up.
+    /// The stream's place, which may be a new one or one that was given up.
+    #[cold]
     fn place_of(&mut self, tick: Tick, ssrc: u32) -> Option<u8> {
         let known = self.streams.iter().position(|stream| stream.received > 0 && stream.ssrc == ssrc);
         if let Some(known) = known {
             return Some(known as u8);
         }
-        let silent = |stream: &Stream| match stream.received {
-            0 => u32::MAX,
-            _ => tick.millis.wrapping_sub(stream.last_millis).min(u32::MAX - 1),
-        };
+        if self.streams.len() < MAX_STREAMS {
+            self.streams.reserve_exact(1);
+            self.streams.push(Stream { ssrc, ..Stream::default() });
+            return Some(self.streams.len() as u8 - 1);
+        }
+        let silent = |stream: &Stream| tick.millis.wrapping_sub(stream.last_millis);
         let place = (0..MAX_STREAMS).max_by_key(|place| silent(&self.streams[*place]))?;
         let old = &mut self.streams[place];
         if silent(old) < FORGET_AFTER {
             return None;
         }
-        if old.received > 0 {
-            let (received, lost) = old.totals();
-            self.gone = (self.gone.0 + received, self.gone.1 + lost);
-        }
+        let (received, lost) = old.totals();
+        self.gone = (self.gone.0 + received, self.gone.1 + lost);
         *old = Stream { ssrc, ..Stream::default() };
         Some(place as u8)
     }
