@@ -49,6 +49,7 @@ const PURE: &[&str] = &[
     "signalling::blueprints",
     "signalling::gst",
     "signalling::webrtcsink",
+    "signalling::live",
     "signalling::notice",
     "signalling::query",
     "signalling::token",

@@ -179,8 +179,8 @@ fn check_rooms(routes: &[xrtc::config::Route]) {
     let RoomRules::Live(rules) = &signalling(2).rules else { panic!() };
     assert_eq!((rules.mode, rules.rooms["salon"]), (LiveMode::P2p, LiveMode::Routed));
     assert_eq!(
-        (rules.grace, rules.video.width, rules.janus.string_ids),
-        (Duration::from_secs(20), 800, true)
+        (rules.grace, rules.video.width, rules.janus.string_ids, rules.janus.audiobridge),
+        (Duration::from_secs(20), 800, true, true)
     );
     let events = &rules.events;
     let broker = events.amqp.as_ref().map(|broker| (&*broker.exchange, &*broker.exchange_type));

@@ -102,12 +102,12 @@ impl Edge {
         id[..4].copy_from_slice(&n.to_be_bytes());
         let key = Key::short_term(&registration.edge.pwd);
         let len = stun::binding_request(&mut bytes, id, &request, &key).unwrap();
-        let verdict = self.from_client(n, &bytes[..len]);
+        let verdict = self.client_sends(n, &bytes[..len]);
         assert!(!matches!(verdict, Verdict::Drop(_)), "{verdict:?}");
         self.serve_backends();
         let mut rtp = [0x80; 100];
         rtp[1] = 96;
-        assert!(matches!(self.from_client(n, &rtp), Verdict::Forward(_)));
+        assert!(matches!(self.client_sends(n, &rtp), Verdict::Forward(_)));
         let verdict = self.handle(Via::Backend(0), backend(n), &rtp);
         assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
     }
@@ -146,7 +146,7 @@ impl Edge {
         }
     }
 
-    fn from_client(&mut self, n: u32, bytes: &[u8]) -> Verdict {
+    fn client_sends(&mut self, n: u32, bytes: &[u8]) -> Verdict {
         let client = SocketAddr::from(([198, 51, (n >> 14) as u8, 7], 5_000 + (n & 0x3fff) as u16));
         self.handle(Via::Listener(0), client, bytes)
     }

@@ -88,6 +88,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("services.<service>.http.routes.<route>.signalling.rooms.<room>", HTTP),
     ("services.<service>.http.routes.<route>.signalling.reconnect_timeout", HTTP),
     ("services.<service>.http.routes.<route>.signalling.janus.string_ids", HTTP),
+    ("services.<service>.http.routes.<route>.signalling.janus.audiobridge", HTTP),
     ("services.<service>.http.routes.<route>.signalling.janus.api_secret", HTTP),
     ("services.<service>.http.routes.<route>.signalling.janus.admin_key", HTTP),
     ("services.<service>.http.routes.<route>.signalling.video.width", HTTP),

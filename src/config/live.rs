@@ -52,6 +52,8 @@ pub struct LiveJanus {
     pub api_secret: Option<Secret>,
     /// `janus.admin_key`, where making rooms needs one.
     pub admin_key: Option<Secret>,
+    /// `janus.audiobridge`: who asks for it is offered the sound of a room mixed, by an AudioBridge, default false.
+    pub audiobridge: bool,
 }
 
 /// `video`.
@@ -185,6 +187,7 @@ fn janus(section: &Section<'_>, findings: &mut Findings) -> LiveJanus {
         string_ids: janus.flag(findings, "string_ids", false),
         api_secret: secret(&janus, findings, "api_secret"),
         admin_key: secret(&janus, findings, "admin_key"),
+        audiobridge: janus.flag(findings, "audiobridge", false),
     }
 }
 

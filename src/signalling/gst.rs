@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::protocol::{
-    Context, Effect, Input, Keepalive, Knock, PeerKey, Person, Ping, Protocol, Refusal, Room, Size,
+    Context, Effect, Input, Keepalive, Knock, PeerKey, Person, Protocol, Refusal, Room, Size,
 };
 use super::token::Token;
 use crate::config::{GstRules, RoomLimits, RoomRules};
@@ -18,8 +18,6 @@ use crate::config::{GstRules, RoomLimits, RoomRules};
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// What [`super::protocol::Protocol::page`] answers at the health path.
 const HEALTH: &str = "OK\n";
-/// A client that takes nothing for so long holds up its peer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All peers of a route.
 pub(super) struct Gst {
@@ -231,14 +229,7 @@ impl Gst {
 
 impl Protocol for Gst {
     fn keepalive(&self) -> Keepalive {
-        let after = self.rules.keepalive;
-        Keepalive {
-            ping: Some(Ping::AfterSilence(after)),
-            // Two pings that nothing answered.
-            silence: Some(after * 3),
-            close_code: 1011,
-            write_timeout: WRITE_TIMEOUT,
-        }
+        Keepalive::after_silence(self.rules.keepalive)
     }
 
     fn open(&mut self, cx: &mut Context<'_>, peer: PeerKey, knock: &Knock<'_>) -> Result<(), Refusal> {

@@ -4,47 +4,30 @@
 //! keeps the order of the states it comes from. Nothing in here waits: queues are bounded, and who fills his is given up.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bytes::Bytes;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::debug;
 
-use super::bearers::Bearers;
 use super::counters::{Counters, Direction};
+use super::effects::{Work, slow};
+use super::entry::Entry;
 use super::link::{Link, MediaServer};
 use super::outbox::{End, Outbox};
 use super::protocol::{
-    Answer, Context, Departure, Effect, FromServer, Input, Keepalive, Knock, LinkKey, PeerKey, Protocol,
+    Answer, Context, Departure, Effect, FromServer, Input, Knock, LinkKey, PeerKey, Person, Protocol,
     Question, Refusal, Room, ServerEvent, Size,
 };
+use super::settings::{RoomsError, Settings, protocol};
 use super::told::Told;
-use super::{blueprints, gst, live, webrtc_server, webrtcsink};
-use crate::auth::{Purpose, Query, Store, WebhookError};
 use crate::budget::{Rate, Sources};
-use crate::config::{RoomLimits, RoomRules, Signalling};
-use crate::ws_frame::Message;
+use crate::config::{RoomLimits, Signalling};
 
 /// Client addresses whose connections per second are remembered, at 16 bytes each.
 const SOURCES: usize = 4096;
-
-/// Messages that may wait before a ping, or the answer to one, is too much.
-const CONTROLS: usize = 10_000;
-
-/// Why rooms cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum RoomsError {
-    /// The webhook of `auth`.
-    #[error("signalling.auth: {0}")]
-    Auth(WebhookError),
-    /// The webhook for joins and leaves.
-    #[error("signalling.webhook: {0}")]
-    Hooks(WebhookError),
-}
 
 /// The rooms of one route.
 pub struct Hub {
@@ -61,15 +44,6 @@ pub struct Hub {
     media_server: ArcSwapOption<Box<dyn MediaServer>>,
     /// For what comes back later.
     itself: Weak<Hub>,
-}
-
-/// What a reload replaces.
-pub(super) struct Settings {
-    config: Signalling,
-    keepalive: Keepalive,
-    auth: Option<Store>,
-    bearers: Option<Bearers>,
-    told: Told,
 }
 
 struct Core {
@@ -197,23 +171,14 @@ impl Hub {
 
     /// Finds the answer to a question, which may take seconds.
     pub(super) async fn answer(&self, question: Question) -> Answer {
-        let settings = self.settings.load_full();
-        match question {
-            Question::Login { username, password, room, client } => {
-                let is_valid = match &settings.auth {
-                    Some(store) => is_login(store, &username, &password, &room, client).await,
-                    None => false,
-                };
-                Answer::Login { username, is_valid }
-            }
-            Question::Bearer { bearer, room, client } => {
-                let user = match &settings.bearers {
-                    Some(bearers) => bearers.user(&bearer, &room, client).await,
-                    None => None,
-                };
-                Answer::Bearer { user }
-            }
-        }
+        self.settings.load_full().answer(question).await
+    }
+
+    /// Begins a conversation with the media server.
+    pub(super) fn dial(&self, key: LinkKey, room: &str) -> Link {
+        let server = self.media_server.load_full();
+        let server = server.as_ref().map(|server| &***server);
+        Link::begin(self.itself.clone(), key, server, room)
     }
 
     /// The media server says something to somebody in a room.
@@ -252,12 +217,20 @@ impl Hub {
         sent
     }
 
-    /// Closes somebody's connection; false: there is no such connection.
-    pub(super) fn remove(&self, peer: PeerKey) -> bool {
-        let Some(outbox) = self.lock().outboxes.get(&peer).cloned() else { return false };
+    /// Closes somebody's connection, and takes out who has none at the moment; false: there is nobody like that.
+    pub(super) fn remove(&self, person: &Person) -> bool {
+        let outbox = self.lock().outboxes.get(&person.key).cloned();
+        let Some(outbox) = outbox else { return self.evict(&person.id) };
         outbox.close(End { code: 1008, reason: "removed by the operator".into() });
-        self.depart(peer, Departure::Closed);
+        self.depart(person.key, Departure::Closed);
         true
+    }
+
+    fn evict(&self, id: &str) -> bool {
+        let mut was_there = false;
+        let mut core = self.lock();
+        self.run(&mut core, None, |protocol, cx| was_there = protocol.evict(cx, id));
+        was_there
     }
 
     /// Waits until notices are delivered.
@@ -311,121 +284,6 @@ impl Hub {
     }
 }
 
-/// Carries out effects.
-struct Work<'a> {
-    settings: &'a Settings,
-    hub: &'a Hub,
-    outboxes: &'a mut HashMap<PeerKey, Arc<Outbox>>,
-    links: &'a mut HashMap<LinkKey, Link>,
-    /// Whom the call was about.
-    from: Option<PeerKey>,
-    /// Closed, and the protocol does not know yet.
-    gone: Vec<(PeerKey, Departure)>,
-    question: Option<Question>,
-}
-
-impl Work<'_> {
-    fn carry_out(&mut self, effects: &mut Vec<Effect>) {
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Send(to, text) => self.send(to, Message::Text(text)),
-                Effect::SendBinary(to, data) => self.send(to, Message::Binary(data)),
-                Effect::Close(peer, code, reason) => {
-                    if let Some(outbox) = self.outboxes.remove(&peer) {
-                        outbox.close(End { code, reason });
-                        self.gone.push((peer, Departure::Closed));
-                    }
-                }
-                Effect::CutOff(peer, code, reason) => {
-                    if let Some(outbox) = self.outboxes.remove(&peer) {
-                        let unsent = outbox.unsent();
-                        outbox.cut(End { code, reason });
-                        self.gone.push((peer, Departure::Lost(unsent)));
-                    }
-                }
-                Effect::Deadline(deadline) => {
-                    if let Some(outbox) = self.from.and_then(|from| self.outboxes.get(&from)) {
-                        outbox.set_deadline(deadline);
-                    }
-                }
-                Effect::Ask(question) => self.question = Some(question),
-                Effect::Tell(notice) => self.settings.told.tell(notice),
-                Effect::Dial(link, room) => self.dial(link, &room),
-                Effect::ToServer(link, text) => {
-                    // A server that takes nothing is given up; the protocol hears of it when the link has ended.
-                    if self.links.get(&link).is_some_and(|open| !open.say(text)) {
-                        self.links.remove(&link);
-                    }
-                }
-                Effect::HangUp(link) => drop(self.links.remove(&link)),
-            }
-        }
-    }
-
-    fn send(&mut self, to: PeerKey, message: Message) {
-        let Some(outbox) = self.outboxes.get(&to) else { return };
-        if outbox.push(message, self.settings.config.limits.queue).is_ok() {
-            return self.hub.counters.message(Direction::Out);
-        }
-        info!(route = %self.hub.place.1, peer = to.0, "slow consumer is closed");
-        outbox.cut(slow());
-        self.outboxes.remove(&to);
-        self.gone.push((to, Departure::Closed));
-    }
-
-    fn dial(&mut self, key: LinkKey, room: &str) {
-        let server = self.hub.media_server.load_full();
-        let server = server.as_ref().map(|server| &***server);
-        self.links.insert(key, Link::begin(self.hub.itself.clone(), key, server, room));
-    }
-}
-
-impl Settings {
-    /// Who is told stays the same unless the rules say something else: what waits for them is not lost.
-    fn new(
-        config: &Signalling,
-        keepalive: Keepalive,
-        counters: &Arc<Counters>,
-        former: Option<&Settings>,
-    ) -> Result<Self, RoomsError> {
-        let auth = match &config.rules {
-            RoomRules::WebrtcServer(rules) => Some(Store::new(&rules.auth).map_err(RoomsError::Auth)?),
-            _ => None,
-        };
-        let bearers = match &config.rules {
-            RoomRules::Live(rules) => rules.auth.webhook.as_ref().map(Bearers::new).transpose(),
-            _ => Ok(None),
-        };
-        let told = match former.filter(|former| Told::is_same(&former.config.rules, &config.rules)) {
-            Some(former) => former.told.clone(),
-            None => Told::new(&config.rules, counters).map_err(RoomsError::Hooks)?,
-        };
-        Ok(Settings {
-            config: config.clone(),
-            keepalive,
-            auth,
-            bearers: bearers.map_err(RoomsError::Auth)?,
-            told,
-        })
-    }
-}
-
-fn protocol(config: &Signalling) -> Box<dyn Protocol> {
-    let limits = &config.limits;
-    match &config.rules {
-        RoomRules::WebrtcServer(rules) => Box::new(webrtc_server::WebrtcServer::new(rules, limits)),
-        RoomRules::Blueprints(rules) => Box::new(blueprints::Blueprints::new(rules, limits)),
-        RoomRules::Gst(rules) => Box::new(gst::Gst::new(rules, limits)),
-        RoomRules::Webrtcsink(rules) => Box::new(webrtcsink::Webrtcsink::new(rules, limits)),
-        RoomRules::Live(rules) => Box::new(live::Live::new(rules, limits)),
-    }
-}
-
-async fn is_login(store: &Store, username: &str, password: &str, room: &str, client: IpAddr) -> bool {
-    let query = Query { username, purpose: Purpose::Signalling, room: Some(room), remote: client };
-    store.login(&query, password).await.is_ok()
-}
-
 fn connects(limits: &RoomLimits) -> Option<Sources> {
     let per_second = limits.connects?.get();
     let rate = Rate { per_second, burst: per_second };
@@ -443,49 +301,6 @@ fn context<'a>(
         random,
         effects,
         notices_are_full: told.is_full(),
-    }
-}
-
-fn slow() -> End {
-    End { code: 1013, reason: "too slow".into() }
-}
-
-/// A client that was let in. It is gone for the protocol when this is dropped, however that comes.
-pub struct Entry {
-    pub(super) hub: Arc<Hub>,
-    pub(super) peer: PeerKey,
-    pub(super) outbox: Arc<Outbox>,
-    pub(super) keepalive: Keepalive,
-    pub(super) message_limit: usize,
-}
-
-impl Entry {
-    pub(super) fn push(&self, message: Message) {
-        // Pings and pongs that nobody takes are no reason to wait.
-        if self.outbox.push(message, CONTROLS).is_err() {
-            self.hub.give_up(self.peer);
-        }
-    }
-
-    pub(super) fn depart(&self, departure: Departure) {
-        self.hub.depart(self.peer, departure);
-    }
-
-    pub(super) fn unsent(&self) -> Vec<Bytes> {
-        self.outbox.unsent()
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.hub.depart(self.peer, Departure::Lost(self.outbox.unsent()));
-        self.hub.counters.ended();
-    }
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.config.fmt(f)
     }
 }
 

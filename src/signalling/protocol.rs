@@ -211,6 +211,9 @@ impl Context<'_> {
     }
 }
 
+/// A client that takes nothing for so long holds up whoever talks to it; where a protocol says nothing else.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How the shell finds out that a client is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
@@ -222,6 +225,18 @@ pub struct Keepalive {
     pub close_code: u16,
     /// A client that takes nothing for so long, though something is there for it, is a slow one.
     pub write_timeout: Duration,
+}
+
+impl Keepalive {
+    /// Pings after so long a silence, and gives up after two pings that nothing answered.
+    pub fn after_silence(time: Duration) -> Self {
+        Keepalive {
+            ping: Some(Ping::AfterSilence(time)),
+            silence: Some(time * 3),
+            close_code: 1011,
+            write_timeout: WRITE_TIMEOUT,
+        }
+    }
 }
 
 /// When pings are sent.
@@ -278,6 +293,11 @@ pub trait Protocol: Send {
 
     /// A second is over. For what is bound to no connection.
     fn tick(&mut self, _cx: &mut Context<'_>) {}
+
+    /// Takes somebody out who is in a room without a connection; false: there is nobody like that.
+    fn evict(&mut self, _cx: &mut Context<'_>, _id: &str) -> bool {
+        false
+    }
 
     /// Other rules and limits from now on; who is in stays in.
     fn renew(&mut self, rules: &RoomRules, limits: &RoomLimits);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::time::{interval, timeout};
 
 use super::counters::Counters;
-use super::hub::{Hub, RoomsError, Settings};
+use super::hub::Hub;
 use super::protocol::{Room, ServerEvent, Size};
+use super::settings::{RoomsError, Settings};
 use crate::config::Signalling;
 use crate::telemetry::metrics::{Family, Kind, MetricSource, Sample};
 
@@ -139,7 +140,7 @@ impl Rooms {
             let rooms = hub.rooms().into_iter().filter(|it| it.name == room);
             let people = rooms.flat_map(|room| room.people).filter(|person| person.id == id);
             for person in people {
-                removed |= hub.remove(person.key);
+                removed |= hub.remove(&person);
             }
         }
         removed

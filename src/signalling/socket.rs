@@ -4,17 +4,19 @@
 //! something moves and given back after it: most clients are silent most of the time.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
-use super::hub::Entry;
+use super::entry::Entry;
 use super::outbox::{End, Next, Outbox};
 use super::protocol::{Departure, Input, Ping};
 use crate::ws_frame::{Decoder, Message, Sender, Violation, close, encode};
@@ -23,8 +25,10 @@ use crate::ws_frame::{Decoder, Message, Sender, Violation, close, encode};
 const GOODBYE: Duration = Duration::from_secs(5);
 /// How long it may take to close its connection after that.
 const LINGER: Duration = Duration::from_secs(1);
-/// Read at once: little while nothing is expected, more within a large message.
-const READ_AT_ONCE: (usize, usize) = (256, 16 << 10);
+/// Read at once on the stack, while nothing or little is expected.
+const READ_SMALL: usize = 1 << 10;
+/// Read at once within a large message.
+const READ_LARGE: usize = 16 << 10;
 /// No status code was present (RFC 6455 §7.1.5).
 const NO_CODE: u16 = 1005;
 
@@ -75,7 +79,7 @@ impl Entry {
         };
         self.hub.counters.closed(code);
         debug!(route = %self.hub.place.1, peer = self.peer.0, code, "room connection ended");
-        let _ = timeout(LINGER, leave(&mut reader, &mut writer)).await;
+        let _ = Box::pin(timeout(LINGER, leave(&mut reader, &mut writer))).await;
     }
 
     /// The client goes first: answers what is to be answered. Returns the code of the end.
@@ -222,8 +226,9 @@ impl Entry {
         loop {
             match self.outbox.next().await {
                 Next::Messages(messages) => {
-                    let wrote =
-                        write_all(writer, &self.outbox, &messages, self.keepalive.write_timeout).await;
+                    // What writing takes is taken only while something is written.
+                    let patience = self.keepalive.write_timeout;
+                    let wrote = Box::pin(write_all(writer, &self.outbox, &messages, patience)).await;
                     if let Err(written) = wrote {
                         self.outbox.put_back(messages);
                         return written;
@@ -235,7 +240,7 @@ impl Entry {
                         code => close(code, &reason),
                     };
                     let goodbye = VecDeque::from([goodbye]);
-                    return match write_all(writer, &self.outbox, &goodbye, GOODBYE).await {
+                    return match Box::pin(write_all(writer, &self.outbox, &goodbye, GOODBYE)).await {
                         Ok(()) => Written::Close(code),
                         Err(written) => written,
                     };
@@ -271,18 +276,34 @@ impl<S: AsyncRead> Reader<S> {
 
     /// Reads what there is. May be dropped and called again.
     async fn fill(&mut self) -> io::Result<()> {
-        let wanted = self.decoder.missing().clamp(READ_AT_ONCE.0, READ_AT_ONCE.1);
+        let missing = self.decoder.missing();
         let buffer = self.decoder.buffer();
         if buffer.is_empty() {
             // Gives the memory of a message back.
             *buffer = BytesMut::new();
         }
-        buffer.reserve(wanted);
-        match self.io.read_buf(buffer).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
+        let read = if missing > READ_SMALL {
+            buffer.reserve(missing.min(READ_LARGE));
+            self.io.read_buf(buffer).await?
+        } else {
+            let io = &mut self.io;
+            poll_fn(|cx| poll_small(Pin::new(&mut *io), cx, buffer)).await?
+        };
+        if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
+}
+
+/// Reads by way of the stack: a client that says nothing, which most do most of the time, costs no buffer.
+fn poll_small(
+    io: Pin<&mut impl AsyncRead>,
+    cx: &mut Context<'_>,
+    buffer: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
+    let mut space = [MaybeUninit::uninit(); READ_SMALL];
+    let mut read = ReadBuf::uninit(&mut space);
+    ready!(io.poll_read(cx, &mut read))?;
+    buffer.extend_from_slice(read.filled());
+    Poll::Ready(Ok(read.filled().len()))
 }
 
 /// Writes messages; gives up where nothing is taken for `patience`, or not in time once a goodbye waits.

@@ -134,12 +134,13 @@ async fn serve<S: ByteStream + 'static>(
                 Carrier::Tls => StreamVerdict::IceTls,
                 Carrier::SslTcp => StreamVerdict::SslTcp,
             });
-            serve_ice(start, arrived, front).await
+            // In boxes of their own: what most connections carry is HTTP, which must not cost their memory.
+            Box::pin(serve_ice(start, arrived, front)).await
         }
         (Sniff::TurnTcp, _) => {
             let is_tls = carrier == Carrier::Tls;
             front.counters.count(if is_tls { StreamVerdict::TurnTls } else { StreamVerdict::TurnTcp });
-            serve_turn(start, arrived, front).await
+            Box::pin(serve_turn(start, arrived, front)).await
         }
         _ => Err(StreamVerdict::Unknown),
     }

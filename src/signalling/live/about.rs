@@ -2,6 +2,7 @@
 
 use super::code::Code;
 use super::envelope::{Object, Request};
+use super::relay::MIXER;
 
 /// Longest text that is kept of what somebody tells; names of devices and versions are far shorter.
 const MAX_TEXT: usize = 256;
@@ -26,6 +27,8 @@ pub(super) struct About {
     pub(super) camera: String,
     /// Bits per second, as the client counts.
     pub(super) max_video_bitrate: i64,
+    /// Wants to hear the others mixed.
+    pub(super) wants_mix: bool,
 }
 
 impl Join {
@@ -42,6 +45,7 @@ impl Join {
                 orientation: request.number("orientation")?,
                 camera: bounded(request.loose_text("camera")?)?,
                 max_video_bitrate: request.number("maxVideoBitrate")?,
+                wants_mix: request.flag(MIXER)?,
             },
         })
     }
@@ -88,9 +92,11 @@ mod tests {
         assert_eq!((&*old.room, &*old.bearer, &old.about), ("r", "b", &About::default()));
         let new = read(
             r#"{"roomId":"r","bearer":"b","platform":"iOS","deviceName":"x","networkType":"wifi","version":"1",
-                "appVersion":12,"orientation":90,"camera":"front","maxVideoBitrate":500,"maxAudioBitrate":48}"#,
+                "appVersion":12,"orientation":90,"camera":"front","maxVideoBitrate":500,"maxAudioBitrate":48,
+                "mcu":true}"#,
         );
         let about = new.unwrap().about;
+        assert!(about.wants_mix);
         assert_eq!((&*about.app_version, about.orientation, about.max_video_bitrate), ("12", 90, 500));
     }
 
@@ -103,6 +109,7 @@ mod tests {
             (r#"{"roomId":7,"bearer":"b"}"#, Code::Json),
             (r#"{"roomId":"r","bearer":"b","orientation":"90"}"#, Code::Json),
             (r#"{"roomId":"r","bearer":"b","camera":[]}"#, Code::Json),
+            (r#"{"roomId":"r","bearer":"b","mcu":1}"#, Code::Json),
         ] {
             assert_eq!(read(data), Err(code), "{data}");
         }

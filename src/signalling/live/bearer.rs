@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::sign;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, decode};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -55,13 +58,26 @@ impl Bearers {
     }
 }
 
+/// The bytes as a bearer, and as the claims of one that is signed as it should be.
+pub(in crate::signalling) fn fuzz(bytes: &[u8]) {
+    let bearers = Bearers::new(Some("s"), []);
+    let now = Duration::from_secs(1_000_000);
+    let head = URL_SAFE_NO_PAD.encode(br#"{"alg":"HS256"}"#);
+    let text = format!("{head}.{}", URL_SAFE_NO_PAD.encode(bytes));
+    let signature = sign(text.as_bytes(), &EncodingKey::from_secret(b"s"), Algorithm::HS256);
+    let signed = format!("{text}.{}", signature.unwrap_or_default());
+    for bearer in [&*String::from_utf8_lossy(bytes), &signed] {
+        assert!(bearers.user(bearer, now).is_none_or(|user| !user.is_empty()), "a user without a name");
+    }
+}
+
 fn digest(bearer: &str) -> [u8; 32] {
     Sha256::digest(bearer.as_bytes()).into()
 }
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{EncodingKey, Header, encode};
+    use jsonwebtoken::{Header, encode};
     use serde_json::{Value, json};
 
     use super::*;
@@ -118,7 +134,6 @@ mod tests {
     }
 
     fn base64_of(text: &str) -> String {
-        use base64::Engine as _;
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
+        URL_SAFE_NO_PAD.encode(text)
     }
 }

@@ -42,6 +42,8 @@ pub(super) enum Code {
     Session = 1319,
     /// The description cannot be read.
     SdpDecode = 1320,
+    /// An event finds no place among what waits for somebody who lost the connection.
+    Event = 1321,
     /// No media server: it cannot be reached, or there is none.
     Network = 1328,
     /// Janus answered without a description.
@@ -79,6 +81,7 @@ mod tests {
             (Code::JanusSession, 0x526),
             (Code::Session, 0x527),
             (Code::SdpDecode, 0x528),
+            (Code::Event, 0x529),
             (Code::Network, 0x530),
             (Code::SdpEncode, 0x531),
             (Code::AlreadyNegotiated, 0x532),

@@ -54,6 +54,15 @@ impl<'a> Request<'a> {
         std::str::from_utf8(value.raw()).ok().and_then(|text| text.parse().ok()).ok_or(Code::Json)
     }
 
+    /// Whether something is so; what is missing is not.
+    pub(super) fn flag(&self, key: &str) -> Result<bool, Code> {
+        match self.field(key).map(|value| value.raw()) {
+            None | Some(b"false") => Ok(false),
+            Some(b"true") => Ok(true),
+            Some(_) => Err(Code::Json),
+        }
+    }
+
     /// Fails where `d` is there and is no object.
     pub(super) fn check(&self) -> Result<(), Code> {
         let is_object = self.data.as_ref().is_none_or(|data| data.kind() == Kind::Object);

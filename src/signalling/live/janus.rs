@@ -5,12 +5,6 @@ use sha2::{Digest, Sha256};
 use super::envelope::Object;
 use crate::json_edit::{self, Value};
 
-/// The plugin whose rooms are used.
-pub(super) const PLUGIN: &str = "janus.plugin.videoroom";
-
-/// Error codes of the plugin that mean something here.
-pub(super) const NO_SUCH_ROOM: u64 = 426;
-pub(super) const ROOM_EXISTS: u64 = 427;
 /// Error code of Janus itself: the description cannot be used.
 pub(super) const INVALID_SDP: u64 = 465;
 
@@ -103,7 +97,7 @@ mod tests {
             "jsep":{"type":"offer","sdp":"v=0\r\n","e2ee":true}}"#;
         let message = Message::read(text).unwrap();
         assert_eq!((message.kind, message.transaction), (Kind::Event, Some(7)));
-        assert_eq!((message.sender, message.error), (Some(5_884_235_246_914_078), Some(NO_SUCH_ROOM)));
+        assert_eq!((message.sender, message.error), (Some(5_884_235_246_914_078), Some(426)));
         assert_eq!(message.jsep.as_deref(), Some(&br#"{"type":"offer","sdp":"v=0\r\n"}"#[..]));
         let made = Message::read(br#"{"janus":"success","transaction":"1","data":{"id":12}}"#).unwrap();
         assert_eq!((made.kind, made.made), (Kind::Success, Some(12)));

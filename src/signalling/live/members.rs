@@ -24,19 +24,21 @@ impl Live {
         }
     }
 
-    /// Says something to somebody; what cannot be said now waits.
-    pub(super) fn tell(&mut self, cx: &mut Context<'_>, id: &SocketId, text: Bytes) {
-        let Some(member) = self.members.get_mut(id) else { return };
+    /// Says something to somebody; what cannot be said now waits. False: there is no place for more to wait.
+    pub(super) fn tell(&mut self, cx: &mut Context<'_>, id: &SocketId, text: Bytes) -> bool {
+        let Some(member) = self.members.get_mut(id) else { return false };
         match &mut member.place {
             Presence::Here(peer) => cx.send(*peer, text),
             Presence::Lost { unsent, bytes, .. } => {
                 // Beyond the bound it gets nothing more; what came first explains most.
-                if unsent.len() < MAX_UNSENT && *bytes + text.len() <= MAX_UNSENT_BYTES {
-                    *bytes += text.len();
-                    unsent.push(text);
+                if unsent.len() >= MAX_UNSENT || *bytes + text.len() > MAX_UNSENT_BYTES {
+                    return false;
                 }
+                *bytes += text.len();
+                unsent.push(text);
             }
         }
+        true
     }
 
     pub(super) fn tell_all(&mut self, cx: &mut Context<'_>, ids: &[SocketId], text: &Bytes) {
@@ -85,11 +87,21 @@ impl Live {
         }
     }
 
+    /// The operator takes somebody out who has lost the connection; false: there is nobody like that.
+    pub(super) fn evict(&mut self, cx: &mut Context<'_>, id: &SocketId) -> bool {
+        let is_lost = |member: &Member| matches!(member.place, Presence::Lost { .. });
+        let is_there = self.members.get(id).is_some_and(is_lost);
+        if is_there {
+            self.leave(cx, id);
+        }
+        is_there
+    }
+
     pub(super) fn leave(&mut self, cx: &mut Context<'_>, id: &SocketId) {
         let others = self.others(id);
         let Some(member) = self.members.get(id) else { return };
         let (room, user) = (member.room.clone(), member.user.clone());
-        self.hang_up(cx, id, others.is_empty());
+        self.hang_up(cx, id);
         self.members.remove(id);
         match self.rooms.get_mut(&room) {
             Some(ids) if ids.len() > 1 => ids.retain(|other| other != id),
@@ -109,7 +121,7 @@ impl Live {
         let joining = visitor.pending.as_ref().and_then(|pending| pending.member.clone());
         let joining = joining.filter(|id| self.members.get(id).is_some_and(|member| !member.has_entered));
         if let Some(id) = joining {
-            self.hang_up(cx, &id, false);
+            self.hang_up(cx, &id);
             self.members.remove(&id);
         }
     }

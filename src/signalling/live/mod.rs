@@ -33,6 +33,8 @@ use bearer::Bearers;
 use code::Code;
 use routed::{Janus, Routed};
 
+pub(super) use bearer::fuzz as fuzz_bearer;
+
 /// The server asks so often whether a client is there (live.md §7).
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// A client that says nothing for so long is gone.
@@ -184,7 +186,9 @@ impl Live {
         let is_here = |member: &Member| matches!(member.place, Presence::Here(key) if key == peer);
         match (self.members.get(&id).is_some_and(is_here), departure) {
             // It has come back by another connection; what this one could not take goes there.
-            (false, Departure::Lost(unsent)) => unsent.into_iter().for_each(|text| self.tell(cx, &id, text)),
+            (false, Departure::Lost(unsent)) => unsent.into_iter().for_each(|text| {
+                self.tell(cx, &id, text);
+            }),
             (false, _) => {}
             (true, Departure::Lost(unsent)) => self.lost(cx, &id, unsent),
             // A goodbye without a code is one, too: what `close()` of a browser sends.
@@ -265,7 +269,12 @@ impl Protocol for Live {
         if self.next_keep_alive.is_none_or(|next| next <= cx.now) {
             self.next_keep_alive = Some(cx.now + KEEP_ALIVE);
             self.keep_alive(cx);
+            self.bring_back_mixes(cx);
         }
+    }
+
+    fn evict(&mut self, cx: &mut Context<'_>, id: &str) -> bool {
+        Live::evict(self, cx, &id.to_owned())
     }
 
     fn renew(&mut self, rules: &RoomRules, limits: &RoomLimits) {
@@ -309,6 +318,7 @@ fn janus(rules: &LiveRules, limits: &RoomLimits) -> Janus {
         string_ids: rules.janus.string_ids,
         api_secret: text(&rules.janus.api_secret),
         admin_key: text(&rules.janus.admin_key),
+        mixes: rules.janus.audiobridge,
         publishers: if limits.peers == 0 { usize::from(u16::MAX) } else { limits.peers },
     }
 }

@@ -5,6 +5,7 @@ use super::code::Code;
 use super::envelope::{self, Object, Request};
 use super::janus::description;
 use super::published;
+use super::routed::Leg;
 use super::{Live, LiveMode, SocketId};
 use crate::json_edit::{self, Kind, Value};
 use crate::sdp::Description;
@@ -12,6 +13,16 @@ use crate::signalling::protocol::{Context, Effect, PeerKey};
 
 /// Whom a client means when it speaks to the media server.
 pub(super) const PUBLISHER: &str = "publisher";
+/// Who offers the sound of all, mixed; and the key of `join` by which a client asks for it.
+pub(super) const MIXER: &str = "mcu";
+
+/// A request whose `value` goes on to somebody as an event.
+struct Relayed<'a> {
+    action: &'static str,
+    event: &'static str,
+    key: &'static str,
+    value: &'a [u8],
+}
 
 impl Live {
     pub(super) fn exchange_sdp(
@@ -27,16 +38,19 @@ impl Live {
         let text = sdp.member("sdp").and_then(|sdp| sdp.string()).ok_or(Code::Json)?;
         Description::read(&text).map_err(|_| Code::SdpDecode)?;
         if self.is_routed(id) {
-            return self.ask_janus(cx, peer, id, "exchangeSdp", |routed, janus| match &*to {
-                PUBLISHER => routed.publish(&jsep),
-                to => routed.start(&janus.feed(to), &jsep),
-            });
+            let leg = self.leg(id, &to)?;
+            // The mix is offered by the server.
+            if leg == Leg::Mix && sdp.member("type").and_then(|it| it.string()).as_deref() == Some("offer") {
+                return Err(Code::AlreadyNegotiated);
+            }
+            if leg == Leg::Publisher {
+                self.redial(cx, id);
+            }
+            return self.ask_janus(cx, peer, id, "exchangeSdp", |routed| routed.describe(&leg, &jsep));
         }
         self.check_target(id, &to)?;
-        let data = Object::new().object("from", self.session(id)).raw("sdp", sdp.raw());
-        self.tell(cx, &to, envelope::event("eventExchangeSdp", data));
-        cx.send(peer, envelope::success("exchangeSdp", None));
-        Ok(())
+        let sdp = Relayed { action: "exchangeSdp", event: "eventExchangeSdp", key: "sdp", value: sdp.raw() };
+        self.relay(cx, peer, (id, &to), &sdp)
     }
 
     pub(super) fn exchange_candidate(
@@ -50,16 +64,18 @@ impl Live {
         let candidate =
             candidate(&request.field("candidate").ok_or(Code::FieldMissing)?).ok_or(Code::Json)?;
         if self.is_routed(id) {
-            return self.ask_janus(cx, peer, id, "exchangeCandidate", |routed, janus| match &*to {
-                PUBLISHER => routed.trickle(None, &candidate),
-                to => routed.trickle(Some(&janus.feed(to)), &candidate),
-            });
+            let leg = self.leg(id, &to)?;
+            return self
+                .ask_janus(cx, peer, id, "exchangeCandidate", |routed| routed.trickle(&leg, &candidate));
         }
         self.check_target(id, &to)?;
-        let data = Object::new().object("from", self.session(id)).raw("candidate", &candidate);
-        self.tell(cx, &to, envelope::event("eventExchangeCandidate", data));
-        cx.send(peer, envelope::success("exchangeCandidate", None));
-        Ok(())
+        let candidate = Relayed {
+            action: "exchangeCandidate",
+            event: "eventExchangeCandidate",
+            key: "candidate",
+            value: &candidate,
+        };
+        self.relay(cx, peer, (id, &to), &candidate)
     }
 
     pub(super) fn send_message(
@@ -72,10 +88,24 @@ impl Live {
         let to = request.text("to")?.into_owned();
         self.check_peer(id, &to)?;
         let message = request.field("message");
-        let message = message.as_ref().map_or(&b"null"[..], Value::raw);
-        let data = Object::new().object("from", self.session(id)).raw("message", message);
-        self.tell(cx, &to, envelope::event("eventMessage", data));
-        cx.send(peer, envelope::success("sendMessage", None));
+        let value = message.as_ref().map_or(&b"null"[..], Value::raw);
+        let message = Relayed { action: "sendMessage", event: "eventMessage", key: "message", value };
+        self.relay(cx, peer, (id, &to), &message)
+    }
+
+    /// To one, from another, whose connection is `peer`: first it is told, then answered.
+    fn relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: PeerKey,
+        (from, to): (&SocketId, &SocketId),
+        what: &Relayed<'_>,
+    ) -> Result<(), Code> {
+        let data = Object::new().object("from", self.session(from)).raw(what.key, what.value);
+        if !self.tell(cx, to, envelope::event(what.event, data)) {
+            return Err(Code::Event);
+        }
+        cx.send(peer, envelope::success(what.action, None));
         Ok(())
     }
 
@@ -127,8 +157,22 @@ impl Live {
         Ok(())
     }
 
-    fn is_routed(&self, id: &SocketId) -> bool {
+    pub(super) fn is_routed(&self, id: &SocketId) -> bool {
         self.members.get(id).is_some_and(|member| self.mode(&member.room) == LiveMode::Routed)
+    }
+
+    /// Which PeerConnection of `id` is meant by whom it speaks to.
+    fn leg(&self, id: &SocketId, to: &str) -> Result<Leg, Code> {
+        match to {
+            PUBLISHER => Ok(Leg::Publisher),
+            MIXER if self.is_mixed(id) => Ok(Leg::Mix),
+            to => self.check_peer(id, to).map(|()| Leg::Feed(self.janus.feed(to))),
+        }
+    }
+
+    /// Whether somebody hears the others mixed.
+    pub(super) fn is_mixed(&self, id: &SocketId) -> bool {
+        self.janus.mixes && self.members.get(id).is_some_and(|member| member.about.wants_mix)
     }
 
     /// Somebody else, or the media server that there is none of in this mode.

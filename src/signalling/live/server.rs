@@ -3,9 +3,9 @@
 use super::code::Code;
 use super::envelope::{self, Object};
 use super::published;
-use super::relay::PUBLISHER;
-use super::routed::{Feed, Happening, Janus, Routed};
-use super::{Live, Presence, SocketId};
+use super::relay::{MIXER, PUBLISHER};
+use super::routed::{Feed, Happening, Leg, Routed};
+use super::{Live, Member, Presence, SocketId};
 use crate::signalling::protocol::{Context, Effect, FromServer, LinkKey, PeerKey};
 
 impl Live {
@@ -13,12 +13,20 @@ impl Live {
     pub(super) fn dial(&mut self, cx: &mut Context<'_>, id: &SocketId) {
         self.last_link += 1;
         let link = LinkKey(self.last_link);
+        let is_mixed = self.is_mixed(id);
         let Some(member) = self.members.get_mut(id) else { return };
         member.link = Some(link);
-        member.routed = Some(Routed::begin(self.janus.place(&member.room, id, &member.user)));
+        member.routed = Some(Routed::begin(self.janus.place(&member.room, id, &member.user, is_mixed)));
         cx.effects.push(Effect::Dial(link, member.room.clone()));
         self.members_by_link.insert(link, id.clone());
         self.flush(cx, id);
+    }
+
+    /// Begins a session at Janus anew where the one before has ended.
+    pub(super) fn redial(&mut self, cx: &mut Context<'_>, id: &SocketId) {
+        if self.members.get(id).is_some_and(|member| member.routed.is_none()) {
+            self.dial(cx, id);
+        }
     }
 
     /// Hands something to somebody's session at Janus; its answer is waited for.
@@ -28,15 +36,11 @@ impl Live {
         peer: PeerKey,
         id: &SocketId,
         action: &'static str,
-        ask: impl FnOnce(&mut Routed, &Janus) -> Result<(), Code>,
+        ask: impl FnOnce(&mut Routed) -> Result<(), Code>,
     ) -> Result<(), Code> {
-        let is_unlinked = self.members.get(id).is_some_and(|member| member.routed.is_none());
-        if is_unlinked {
-            self.dial(cx, id);
-        }
         let member = self.members.get_mut(id).ok_or(Code::Session)?;
         let routed = member.routed.as_mut().ok_or(Code::Network)?;
-        ask(routed, &self.janus)?;
+        ask(routed)?;
         self.flush(cx, id);
         self.wait(cx, peer, action);
         Ok(())
@@ -71,14 +75,13 @@ impl Live {
             }
             Happening::Started | Happening::Trickled => self.finish(cx, id, Ok(())),
             Happening::Failed(code) => self.finish(cx, id, Err(code)),
-            Happening::PublisherUp => self.is_up(cx, id, published::session(PUBLISHER, "")),
-            Happening::Offer(feed, jsep) => {
-                if let Some(from) = self.owner(id, &feed) {
+            Happening::Offer(leg, jsep) => {
+                if let Some(from) = self.owner(id, &leg) {
                     self.describe(cx, id, from, &jsep);
                 }
             }
-            Happening::FeedUp(feed) => {
-                if let Some(from) = self.owner(id, &feed) {
+            Happening::Up(leg) => {
+                if let Some(from) = self.owner(id, &leg) {
                     self.is_up(cx, id, from);
                 }
             }
@@ -87,7 +90,8 @@ impl Live {
     }
 
     fn let_in(&mut self, cx: &mut Context<'_>, id: &SocketId) {
-        let Some(member) = self.members.get(id) else { return };
+        // Who was in before its session at Janus was begun anew is in already.
+        let Some(member) = self.members.get(id).filter(|member| !member.has_entered) else { return };
         let Presence::Here(peer) = member.place else { return };
         // Others may have come in while Janus was asked.
         if let Err(code) = self.check_room(&member.room) {
@@ -100,8 +104,17 @@ impl Live {
         self.go_on(cx, peer);
     }
 
+    /// From whom the media of `id` on this PeerConnection are.
+    fn owner(&self, id: &SocketId, leg: &Leg) -> Option<Object> {
+        match leg {
+            Leg::Publisher => Some(published::session(PUBLISHER, "")),
+            Leg::Mix => Some(published::session(MIXER, "")),
+            Leg::Feed(feed) => self.publisher(id, feed),
+        }
+    }
+
     /// Who in the room of `id` publishes this.
-    fn owner(&self, id: &SocketId, feed: &Feed) -> Option<Object> {
+    fn publisher(&self, id: &SocketId, feed: &Feed) -> Option<Object> {
         let others = self.others(id);
         others.iter().find(|other| self.janus.feed(other) == *feed).map(|other| self.session(other))
     }
@@ -123,7 +136,7 @@ impl Live {
             Presence::Lost { .. } => None,
         };
         if !member.has_entered {
-            self.hang_up(cx, id, false);
+            self.hang_up(cx, id);
             self.members.remove(id);
         }
         if let Some(peer) = place {
@@ -142,7 +155,7 @@ impl Live {
 
     /// The session at Janus is gone: what is waited for fails, and who publishes again begins a new one.
     fn unlinked(&mut self, cx: &mut Context<'_>, id: &SocketId, code: Code) {
-        self.hang_up(cx, id, false);
+        self.hang_up(cx, id);
         let waiting = self.members.get(id).and_then(|member| match member.place {
             Presence::Here(peer) => Some(peer),
             Presence::Lost { .. } => None,
@@ -154,11 +167,17 @@ impl Live {
         }
     }
 
-    /// Ends somebody's session at Janus.
-    pub(super) fn hang_up(&mut self, cx: &mut Context<'_>, id: &SocketId, is_last: bool) {
-        let Some(member) = self.members.get_mut(id) else { return };
-        if let Some(routed) = &mut member.routed {
-            routed.end(is_last);
+    /// Ends somebody's session at Janus, and the room there if nobody else is in it or about to come in.
+    pub(super) fn hang_up(&mut self, cx: &mut Context<'_>, id: &SocketId) {
+        let Some(member) = self.members.get(id).filter(|member| member.routed.is_some()) else { return };
+        let others = self.members.iter().filter(|(other, it)| *other != id && it.room == member.room);
+        let (mut is_last, mut is_last_of_mix) = (true, true);
+        for (_, other) in others {
+            is_last = false;
+            is_last_of_mix &= !other.about.wants_mix;
+        }
+        if let Some(routed) = self.members.get_mut(id).and_then(|member| member.routed.as_mut()) {
+            routed.end(is_last, is_last_of_mix);
         }
         self.flush(cx, id);
         let Some(member) = self.members.get_mut(id) else { return };
@@ -166,6 +185,16 @@ impl Live {
         if let Some(link) = member.link.take() {
             self.members_by_link.remove(&link);
             cx.effects.push(Effect::HangUp(link));
+        }
+    }
+
+    /// Who only hears the mix offers nothing by which a session that ended could begin anew.
+    pub(super) fn bring_back_mixes(&mut self, cx: &mut Context<'_>) {
+        let is_left = |member: &Member| member.has_entered && member.routed.is_none();
+        let left =
+            self.members.iter().filter(|(id, it)| is_left(it) && self.is_mixed(id) && self.is_routed(id));
+        for id in left.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.dial(cx, &id);
         }
     }
 

@@ -13,10 +13,10 @@ function bearer(userId, secret = LIVE_SECRET) {
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
 }
 
-async function person(test, name, room) {
+async function person(test, name, room, further) {
   const page = await test.page('live.html');
   const call = (method, ...args) => page.evaluate((method, args) => window.e2e[method](...args), method, args);
-  const reply = await call('join', url, bearer(name), room);
+  const reply = await call('join', url, bearer(name), room, further);
   assert.equal(reply.s, true, JSON.stringify(reply));
   return { name, call, id: reply.d.socketId, found: reply.d.sessions.map((it) => it.userId) };
 }
@@ -70,6 +70,42 @@ async function published(test, room, people) {
   assert.equal(of('room.leave')[0].body.userId, 'cid');
 }
 
+// Two hear each other, mixed by an AudioBridge; one who did not ask for it is not bothered.
+async function mixedSound(test) {
+  const further = { mcu: true };
+  const ann = await person(test, 'ann', 'radio', further);
+  await isMixed(ann);
+  const alone = (await ann.call('mix')).energy;
+  const bob = await person(test, 'bob', 'radio', further);
+  const cid = await person(test, 'cid', 'radio');
+  await isMixed(bob);
+  await hears(test, ann, alone + 0.001);
+  await hears(test, bob, 0.001);
+  await ann.call('hangUpMix');
+  await until('ann is offered the mix again', async () => (await offersOfMix(ann)).length === 2);
+  await isMixed(ann, 2);
+  await hears(test, ann, 0.001);
+  assert.deepEqual(await offersOfMix(cid), []);
+  assert.equal((await ann.call('heard', 'exchangeSdpR')).every((it) => it.s), true);
+}
+
+const offersOfMix = async ({ call }) => (await call('heard', 'eventExchangeSdp')).filter((it) => it.d.from.socketId === 'mcu');
+
+async function isMixed({ name, call }, times = 1) {
+  await until(`${name} hears that the mix flows`, async () => (await call('heard', 'eventWebrtcUp')).length === times);
+  const ups = await call('heard', 'eventWebrtcUp');
+  assert.deepEqual(ups.at(-1).d, { from: { socketId: 'mcu', userId: '' } });
+  const { remote, sdp, inbound } = await until(`${name} is connected`, async () => { const now = await call('mix'); return now.state === 'connected' && now.inbound === 1 && now; });
+  assert.deepEqual(remote, { address: addr.edgeFront, port: ICE_PORT }, 'selected remote of the browser');
+  assert.ok(!sdp.includes(addr.janus), 'the address of Janus stands in the SDP for the browser');
+  assert.equal(inbound, 1, 'one stream, whoever speaks');
+}
+
+async function hears(test, { name, call }, atLeast) {
+  await until(`${name} hears something`, async () => (await call('mix')).energy > atLeast, { timeout: 15000, every: 200 });
+  test.shown.energy = (await call('mix')).energy;
+}
+
 async function forgedBearer(test) {
   const page = await test.page('live.html');
   const reply = await page.evaluate((...args) => window.e2e.join(...args), url, bearer('eve', 'another secret'), 'salon');
@@ -78,5 +114,6 @@ async function forgedBearer(test) {
 
 export const live = () => [
   { name: 'three browsers in one room over VideoRoom, events at RabbitMQ', edgeOnly: true, timeout: 60000, run: threeInARoom },
+  { name: 'two browsers mixed by an AudioBridge', edgeOnly: true, run: mixedSound },
   { name: 'a forged bearer', edgeOnly: true, control: true, run: forgedBearer },
 ];

@@ -200,6 +200,7 @@ services:
             protocol: live
             jwt_secret: "${LIVE_SECRET}"
             upstream: "http://media"
+            janus: {audiobridge: true}
             events: {amqp: "amqp://127.0.0.1:5672", file: "${events}"}
   ice:
     proto: udp

@@ -5,7 +5,7 @@ import { addr, execIn } from './namespaces.mjs';
 import { Program, until } from './processes.mjs';
 
 const SECRET = 'janusoverlord';
-const PLUGINS = ['echotest', 'videoroom', 'streaming', 'textroom'];
+const PLUGINS = ['audiobridge', 'echotest', 'videoroom', 'streaming', 'textroom'];
 const TRANSPORTS = ['http', 'websockets'];
 
 export const restOf = (address) => `http://${address}:8088`;
@@ -103,6 +103,7 @@ general: { json = "compact", ws = true, ws_port = 8188, ws_ip = "${address}", ws
 admin: { admin_ws = false, admin_wss = false }
 `);
   write('janus.plugin.echotest.jcfg', 'general: { }\n');
+  write('janus.plugin.audiobridge.jcfg', 'general: { }\n');
   write('janus.plugin.videoroom.jcfg', 'general: { }\n');
   write('janus.plugin.textroom.jcfg', `general: { json = "compact" }\nroom-${textRoom}: { description = "e2e" }\n`);
   write('janus.plugin.streaming.jcfg', `

@@ -1,8 +1,10 @@
-// A client of the live protocol in the routed mode: one PeerConnection up, one down for each of the others.
+// A client of the live protocol in the routed mode: one PeerConnection up, one down for each of the others; where it asks for
+// the mix, one by which its sound goes up and that of all others, mixed, comes down.
 const heard = [];
 const down = new Map();
 let socket;
 let up;
+let mix;
 
 function ask(action, data) {
   socket.send(JSON.stringify({ a: action, d: data }));
@@ -34,6 +36,7 @@ async function onMessage(message) {
   if (message.a !== 'eventExchangeSdp') return;
   const { from: { socketId }, sdp } = message.d;
   if (socketId === 'publisher') return up.setRemoteDescription(sdp);
+  if (socketId === 'mcu') return mixed(sdp);
   let pc = down.get(socketId);
   if (!pc) {
     pc = new RTCPeerConnection();
@@ -46,10 +49,21 @@ async function onMessage(message) {
   ask('exchangeSdp', { to: socketId, sdp: { type: 'answer', sdp: pc.localDescription.sdp } });
 }
 
-function play(track) {
-  const video = document.createElement('video');
-  Object.assign(video, { autoplay: true, muted: true, srcObject: new MediaStream([track]) });
-  document.body.append(video);
+async function mixed(sdp) {
+  mix = new RTCPeerConnection();
+  mix.ontrack = ({ track }) => play(track, 'audio');
+  trickle(mix, 'mcu');
+  await mix.setRemoteDescription(sdp);
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+  for (const track of stream.getTracks()) mix.addTrack(track, stream);
+  await mix.setLocalDescription();
+  ask('exchangeSdp', { to: 'mcu', sdp: { type: 'answer', sdp: mix.localDescription.sdp } });
+}
+
+function play(track, kind = 'video') {
+  const element = document.createElement(kind);
+  Object.assign(element, { autoplay: true, muted: kind === 'video', srcObject: new MediaStream([track]) });
+  document.body.append(element);
 }
 
 async function seen(pc) {
@@ -61,15 +75,17 @@ async function seen(pc) {
     remote: remote && { address: remote.address, port: remote.port },
     sdp: pc.remoteDescription?.sdp,
     frames: all.find((it) => it.type === 'inbound-rtp' && it.kind === 'video')?.framesDecoded ?? 0,
+    energy: all.find((it) => it.type === 'inbound-rtp' && it.kind === 'audio')?.totalAudioEnergy ?? 0,
+    inbound: all.filter((it) => it.type === 'inbound-rtp').length,
   };
 }
 
 window.e2e = {
-  async join(url, bearer, roomId) {
+  async join(url, bearer, roomId, further = {}) {
     socket = new WebSocket(url);
     socket.onmessage = ({ data }) => onMessage(JSON.parse(data));
     await new Promise((resolve, reject) => Object.assign(socket, { onopen: resolve, onerror: reject }));
-    ask('join', { roomId, bearer, platform: 'Web', orientation: 90, camera: 'front' });
+    ask('join', { roomId, bearer, platform: 'Web', orientation: 90, camera: 'front', ...further });
     return reply('join');
   },
   async publish() {
@@ -87,5 +103,7 @@ window.e2e = {
     const others = await Promise.all([...down].map(async ([id, pc]) => ({ id, ...(await seen(pc)) })));
     return { up: up && await seen(up), others };
   },
+  mix: () => mix && seen(mix),
+  hangUpMix: () => mix.close(),
   leave: () => socket.close(1000),
 };

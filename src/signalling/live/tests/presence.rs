@@ -100,12 +100,56 @@ fn what_waits_for_somebody_is_bounded() {
     let (bob, _) = stage.join("bob", "r");
     stage.gone(ann, lost());
     let message = "x".repeat(60_000);
+    let mut codes = Vec::new();
     for _ in 0..40 {
         stage.ask(bob, "sendMessage", json!({"to": ann_id, "message": message}));
+        codes.push(stage.heard(bob)[0]["e"].as_u64());
     }
+    assert_eq!((codes[0], codes[39]), (None, Some(1321)), "what has no place is said to the sender");
     stage.effects.clear();
     let again = stage.connect();
     stage.ask(again, "reconnect", json!({"socketId": ann_id}));
     let heard = stage.heard(again);
     assert!((10..=18).contains(&heard.len()), "{}", heard.len());
+}
+
+#[test]
+fn the_operator_takes_out_who_has_lost_the_connection_too() {
+    let mut stage = Stage::new();
+    let (ann, ann_id) = stage.join("ann", "r");
+    let (bob, bob_id) = stage.join("bob", "r");
+    stage.gone(ann, lost());
+    assert!(!stage.act(|live, cx| Protocol::evict(live, cx, &bob_id)), "who is here is closed instead");
+    assert!(stage.act(|live, cx| Protocol::evict(live, cx, &ann_id)));
+    assert_eq!(names(&stage.heard(bob)), ["eventLeave", "eventUserMediaConfiguration"]);
+    let again = stage.connect();
+    stage.ask(again, "reconnect", json!({"socketId": ann_id}));
+    assert_eq!(stage.error(again), 1317);
+}
+
+#[test]
+fn those_who_stay_are_told_of_larger_pictures() {
+    let names = ["a", "b", "c", "d", "e"];
+    let users = names.map(|name| (name.to_owned(), Secret::new(name)));
+    let auth = Auth { users: users.to_vec(), ..Auth::default() };
+    let mut stage = Stage::with(&LiveRules { auth, ..rules() }, limits(8, 0));
+    let peers = names.map(|name| stage.join(name, "r").0);
+    let told = |stage: &mut Stage| {
+        let heard = stage.heard(peers[0]);
+        let video = &heard.iter().find(|it| it["a"] == "eventUserMediaConfiguration").unwrap()["d"]["video"];
+        (video["width"]["max"].clone(), video["height"]["max"].clone())
+    };
+    // Of those who stay, each sees all but itself: three, then two.
+    for (peer, width, height) in [(peers[4], "320", "290"), (peers[3], "640", "580")] {
+        stage.gone(peer, Departure::Closed);
+        assert_eq!(told(&mut stage), (json!(width), json!(height)));
+    }
+}
+
+#[test]
+fn it_pings_every_five_seconds_and_gives_up_after_fifteen() {
+    let keepalive = Stage::new().live.keepalive();
+    assert_eq!(keepalive.ping, Some(Ping::Every(Duration::from_secs(5))));
+    assert_eq!(keepalive.silence, Some(Duration::from_secs(15)));
+    assert_eq!(keepalive.write_timeout, Duration::from_secs(10));
 }

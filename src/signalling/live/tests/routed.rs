@@ -222,3 +222,141 @@ fn sessions_at_janus_are_kept_alive() {
     stage.later(1);
     assert_eq!(stage.told_janus(link)[0]["janus"], "keepalive");
 }
+
+#[test]
+fn the_mix_comes_from_the_mcu_to_those_who_asked_for_it() {
+    let janus = LiveJanus { audiobridge: true, ..LiveJanus::default() };
+    let mut stage = Stage::with(&LiveRules { mode: LiveMode::Routed, janus, ..rules() }, limits(8, 0));
+    let (ann, _, _) = stage.enter("ann");
+    let bob = stage.connect();
+    stage.ask(bob, "join", json!({"roomId": "r", "bearer": "bob", "mcu": true}));
+    let link = stage.dialled();
+    stage.let_in(link, json!([]));
+    assert_eq!(stage.heard(bob), [Value::Null; 0], "not before the mix is there");
+    stage.janus_answers(link, "success", json!({"data": {"id": 80}}));
+    stage.janus_answers(
+        link,
+        "success",
+        json!({"sender": 80, "plugindata": {"data": {"audiobridge": "created"}}}),
+    );
+    let offer = json!({"type": "offer", "sdp": SDP});
+    stage.janus_answers(
+        link,
+        "event",
+        json!({"sender": 80, "plugindata": {"data": {"audiobridge": "joined"}}, "jsep": offer}),
+    );
+    let heard = stage.heard(bob);
+    assert_eq!(names(&heard), ["eventOrientationChange", "joinR", "eventExchangeSdp"]);
+    let mcu = json!({"socketId": "mcu", "userId": ""});
+    assert_eq!(heard[2]["d"], json!({"from": mcu, "sdp": offer}));
+
+    stage.ask(bob, "exchangeSdp", json!({"to": "mcu", "sdp": offer}));
+    assert_eq!(stage.error(bob), 1330, "the server offers");
+    stage.ask(bob, "exchangeSdp", json!({"to": "mcu", "sdp": {"type": "answer", "sdp": SDP}}));
+    let sent = stage.janus_answers(
+        link,
+        "event",
+        json!({"sender": 80, "plugindata": {"data": {"audiobridge": "event", "result": "ok"}}}),
+    );
+    assert_eq!((&sent["handle_id"], &sent["body"]["request"]), (&json!(80), &json!("configure")));
+    assert_eq!(stage.heard(bob), [json!({"a": "exchangeSdpR", "s": true})]);
+    stage.ask(bob, "exchangeCandidate", json!({"to": "mcu", "candidate": {"completed": true}}));
+    assert_eq!(stage.janus_answers(link, "ack", json!({}))["handle_id"], 80);
+    assert_eq!(stage.heard(bob), [json!({"a": "exchangeCandidateR", "s": true})]);
+    stage.janus(link, json!({"janus": "webrtcup", "sender": 80}));
+    assert_eq!(stage.heard(bob), [json!({"a": "eventWebrtcUp", "d": {"from": mcu}})]);
+
+    stage.heard(ann);
+    for action in ["exchangeSdp", "exchangeCandidate"] {
+        let data = json!({"to": "mcu", "sdp": {"type": "answer", "sdp": SDP}, "candidate": {}});
+        stage.ask(ann, action, data);
+        assert_eq!(stage.error(ann), 1298, "{action}: who did not ask for the mix has none");
+    }
+
+    // The last one of the mix takes its room away, though the other room goes on.
+    stage.effects.clear();
+    stage.gone(bob, Departure::Left(1000));
+    let sent = stage.told_janus(link);
+    let what: Vec<_> = sent.iter().map(|it| (it["handle_id"].as_u64(), &it["body"]["request"])).collect();
+    assert_eq!(what, [(Some(80), &json!("destroy")), (None, &Value::Null)]);
+}
+
+#[test]
+fn a_mix_comes_back_with_janus() {
+    let janus = LiveJanus { audiobridge: true, ..LiveJanus::default() };
+    let mut stage = Stage::with(&LiveRules { mode: LiveMode::Routed, janus, ..rules() }, limits(8, 0));
+    let bob = stage.connect();
+    stage.ask(bob, "join", json!({"roomId": "r", "bearer": "bob", "mcu": true}));
+    let link = stage.dialled();
+    let mixes = |stage: &mut Stage, link| {
+        stage.let_in(link, json!([]));
+        stage.janus_answers(link, "success", json!({"data": {"id": 80}}));
+        stage.janus_answers(link, "success", json!({"plugindata": {"data": {}}}));
+        stage.janus_answers(link, "event", json!({"jsep": {"type": "offer", "sdp": SDP}}));
+        let heard = stage.heard(bob);
+        names(&heard).join(" ")
+    };
+    assert_eq!(mixes(&mut stage, link), "joinR eventExchangeSdp");
+    stage.effects.clear();
+    stage.act(|live, cx| live.server(cx, link, FromServer::Gone));
+    stage.later(26);
+    let again = stage.dialled();
+    assert_eq!(mixes(&mut stage, again), "eventExchangeSdp", "it is in already");
+    assert_eq!(stage.live.size(), Size { rooms: 1, people: 1 });
+}
+
+#[test]
+fn without_an_audiobridge_the_wish_for_a_mix_is_ignored() {
+    let mut stage = stage();
+    let peer = stage.connect();
+    stage.ask(peer, "join", json!({"roomId": "r", "bearer": "ann", "mcu": true}));
+    let link = stage.dialled();
+    stage.let_in(link, json!([]));
+    assert_eq!(stage.heard(peer)[0]["s"], true);
+    assert_eq!(stage.told_janus(link), [Value::Null; 0]);
+}
+
+#[test]
+fn what_is_said_to_nobody_in_the_room_is_refused_before_janus_is_asked() {
+    let mut stage = stage();
+    let (ann, link, _) = stage.enter("ann");
+    let (_, _, bob) = stage.enter("bob");
+    stage.effects.clear();
+    let answer = json!({"type": "answer", "sdp": SDP});
+    for (to, code) in [("nobody", 1298), ("", 1283), (&*bob, 1319)] {
+        stage.ask(ann, "exchangeSdp", json!({"to": to, "sdp": answer}));
+        assert_eq!(stage.error(ann), code, "{to}");
+        stage.ask(ann, "exchangeCandidate", json!({"to": to, "candidate": {}}));
+        assert_eq!(stage.error(ann), code, "{to}");
+    }
+    assert_eq!(stage.told_janus(link), [Value::Null; 0]);
+}
+
+#[test]
+fn a_candidate_that_comes_when_janus_has_died_begins_nothing() {
+    let mut stage = stage();
+    let (ann, link, _) = stage.enter("ann");
+    stage.act(|live, cx| live.server(cx, link, FromServer::Gone));
+    stage.effects.clear();
+    stage.ask(ann, "exchangeCandidate", json!({"to": "publisher", "candidate": {}}));
+    assert_eq!(stage.error(ann), 1328);
+    assert!(!stage.effects.iter().any(|effect| matches!(effect, Effect::Dial(..))));
+}
+
+#[test]
+fn a_room_is_not_taken_away_from_one_who_is_about_to_come_in() {
+    let mut stage = stage();
+    let (ann, ann_link, _) = stage.enter("ann");
+    let (_, bob_link) = stage.knock("bob");
+    stage.gone(ann, Departure::Left(1000));
+    let sent = stage.told_janus(ann_link);
+    assert_eq!(sent.iter().map(|it| &it["janus"]).collect::<Vec<_>>(), ["destroy"], "the session alone");
+    // Who gives up on the way in was the last one.
+    stage.janus_answers(bob_link, "success", json!({"data": {"id": 7}}));
+    stage.janus_answers(bob_link, "success", json!({"data": {"id": 70}}));
+    stage.effects.clear();
+    let bob = PeerKey(stage.last_peer);
+    stage.gone(bob, Departure::Lost(Vec::new()));
+    let sent = stage.told_janus(bob_link);
+    assert_eq!((&sent[0]["body"]["request"], &sent[1]["janus"]), (&json!("destroy"), &json!("destroy")));
+}

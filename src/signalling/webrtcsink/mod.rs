@@ -3,20 +3,17 @@
 //! Peers say which roles they have; listeners hear of it. Who wants to watch a producer asks for a session with it, and the two
 //! exchange `peer` messages, which pass as they are. A fault is answered with `error`; nothing closes the connection.
 
+mod message;
+
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::protocol::{
-    Context, Input, Keepalive, Knock, PeerKey, Person, Ping, Protocol, Refusal, Room, Size,
-};
+use super::protocol::{Context, Input, Keepalive, Knock, PeerKey, Person, Protocol, Refusal, Room, Size};
 use super::token::Token;
 use crate::config::{GstRules, RoomLimits, RoomRules};
-use crate::json_edit::{self, Kind, Value, quote};
-
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-const VERSIONS: [&str; 2] = ["v1_0", "v1_1"];
+use crate::json_edit::{self, Kind, Value};
+use message::{Fault, Role};
 
 /// All peers of a route.
 pub(super) struct Webrtcsink {
@@ -40,46 +37,10 @@ struct Peer {
     has_spoken: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Producer,
-    Listener,
-    Consumer,
-}
-
 #[derive(Clone, Copy)]
 struct Session {
     producer: PeerKey,
     consumer: PeerKey,
-}
-
-/// What the sender is told.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("expected a JSON object with a type")]
-    NotAMessage,
-    #[error("unknown message type {0}")]
-    UnknownType(String),
-    #[error("expected {0}")]
-    Expected(&'static str),
-    #[error("the protocol version is chosen with the first message")]
-    LateVersion,
-    #[error("a peer cannot be producer and consumer")]
-    TwoRoles,
-    #[error("as many producers as there may be")]
-    TooManyProducers,
-    #[error("as many sessions as the producer may have")]
-    TooManySessions,
-    #[error("there is no peer {0}")]
-    NoPeer(String),
-    #[error("neither of the two is a producer or a waiting consumer")]
-    NoProducer,
-    #[error("a session is with somebody else")]
-    OwnSession,
-    #[error("this session is between others")]
-    NotInSession,
-    #[error("only the producer sends offers in a session")]
-    OfferOfConsumer,
 }
 
 impl Webrtcsink {
@@ -102,8 +63,7 @@ impl Webrtcsink {
             peer.has_spoken = true;
         }
         if let Err(fault) = done {
-            let details = json_text(&fault.to_string());
-            cx.send(peer, format!(r#"{{"type":"error","details":{details}}}"#));
+            cx.send(peer, message::error(&fault));
         }
     }
 
@@ -130,10 +90,7 @@ impl Webrtcsink {
 
     /// Both versions are the same to a server.
     fn set_version(&self, peer: PeerKey, message: &Value<'_>) -> Result<(), Fault> {
-        let version = required(message, "version")?;
-        if !VERSIONS.contains(&&*version) {
-            return Err(Fault::Expected("version v1_0 or v1_1"));
-        }
+        message::check_version(message)?;
         match self.peers.get(&peer) {
             Some(peer) if peer.has_spoken => Err(Fault::LateVersion),
             _ => Ok(()),
@@ -141,7 +98,7 @@ impl Webrtcsink {
     }
 
     fn set_status(&mut self, cx: &mut Context<'_>, key: PeerKey, message: &Value<'_>) -> Result<(), Fault> {
-        let roles = roles(message)?;
+        let roles = message::roles(message)?;
         let is = |role| roles.contains(&role);
         if is(Role::Producer) && is(Role::Consumer) {
             return Err(Fault::TwoRoles);
@@ -168,22 +125,15 @@ impl Webrtcsink {
     /// Tells all listeners, the peer itself among them, what it is now.
     fn announce(&self, cx: &mut Context<'_>, key: PeerKey) {
         let Some(peer) = self.peers.get(&key) else { return };
-        let status = status(&peer.id, &peer.roles, &peer.meta);
+        let status = message::status(&peer.id, &peer.roles, &peer.meta);
         for listener in self.listeners() {
             cx.send(listener, status.clone());
         }
     }
 
     fn list(&self, cx: &mut Context<'_>, to: PeerKey, kind: &str, key: &str, role: Role) {
-        let mut text = format!(r#"{{"type":"{kind}","{key}":["#).into_bytes();
-        for (at, peer) in self.peers.values().filter(|peer| peer.is(role)).enumerate() {
-            let comma = if at == 0 { "" } else { "," };
-            text.extend_from_slice(format!(r#"{comma}{{"id":"{}","meta":"#, peer.id).as_bytes());
-            text.extend_from_slice(&peer.meta);
-            text.push(b'}');
-        }
-        text.extend_from_slice(b"]}");
-        cx.send(to, text);
+        let peers = self.peers.values().filter(|peer| peer.is(role)).map(|peer| (&*peer.id, &*peer.meta));
+        cx.send(to, message::list(kind, key, peers));
     }
 
     fn start_session(
@@ -192,7 +142,7 @@ impl Webrtcsink {
         from: PeerKey,
         message: &Value<'_>,
     ) -> Result<(), Fault> {
-        let id = required(message, "peerId")?;
+        let id = message::required(message, "peerId")?;
         let offer = message.member("offer").filter(|offer| offer.raw() != b"null");
         if offer.is_some_and(|offer| offer.kind() != Kind::String) {
             return Err(Fault::Expected("offer as a text"));
@@ -223,26 +173,21 @@ impl Webrtcsink {
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, session: Session, offer: &[u8]) {
-        let id = uuid(cx.random());
+        let id = message::uuid(cx.random());
         let Session { producer, consumer } = session;
         let (producer_id, consumer_id) = (self.id(producer), self.id(consumer));
-        let started = format!(r#"{{"type":"sessionStarted","peerId":"{producer_id}","sessionId":"{id}"}}"#);
-        let mut start =
-            format!(r#"{{"type":"startSession","peerId":"{consumer_id}","sessionId":"{id}","offer":"#);
-        start.push_str(std::str::from_utf8(offer).unwrap_or("null"));
-        start.push('}');
-        cx.send(consumer, started);
-        cx.send(producer, start);
+        cx.send(consumer, message::started(producer_id, &id));
+        cx.send(producer, message::start(consumer_id, &id, offer));
         self.sessions.insert(id, session);
     }
 
     fn end_session(&mut self, cx: &mut Context<'_>, from: PeerKey, message: &Value<'_>) -> Result<(), Fault> {
-        let id = required(message, "sessionId")?;
+        let id = message::required(message, "sessionId")?;
         // The other side may have ended it already.
         let Some(session) = self.sessions.get(&id) else { return Ok(()) };
         let other = session.other(from).ok_or(Fault::NotInSession)?;
         self.sessions.remove(&id);
-        cx.send(other, ended(&id));
+        cx.send(other, message::ended(&id));
         Ok(())
     }
 
@@ -250,7 +195,7 @@ impl Webrtcsink {
         self.sessions.retain(|id, session| {
             let ends = concerns(session);
             if let Some(other) = session.other(from).filter(|_| ends) {
-                cx.send(other, ended(id));
+                cx.send(other, message::ended(id));
             }
             !ends
         });
@@ -263,7 +208,7 @@ impl Webrtcsink {
         message: &Value<'_>,
         text: &Bytes,
     ) -> Result<(), Fault> {
-        let id = required(message, "sessionId")?;
+        let id = message::required(message, "sessionId")?;
         let is_object = |value: &Value<'_>| value.kind() == Kind::Object;
         let sdp = message.member("sdp").filter(is_object);
         let ice = message.member("ice").filter(is_object);
@@ -285,7 +230,7 @@ impl Webrtcsink {
         let Some(peer) = self.peers.remove(&key) else { return };
         self.keys_by_id.remove(&peer.id);
         self.end_all(cx, key, |session| session.other(key).is_some());
-        let status = status(&peer.id, &[], &peer.meta);
+        let status = message::status(&peer.id, &[], &peer.meta);
         for listener in self.listeners() {
             cx.send(listener, status.clone());
         }
@@ -308,19 +253,13 @@ impl Webrtcsink {
 
 impl Protocol for Webrtcsink {
     fn keepalive(&self) -> Keepalive {
-        let after = self.rules.keepalive;
-        Keepalive {
-            ping: Some(Ping::AfterSilence(after)),
-            silence: Some(after * 3),
-            close_code: 1011,
-            write_timeout: WRITE_TIMEOUT,
-        }
+        Keepalive::after_silence(self.rules.keepalive)
     }
 
     fn open(&mut self, cx: &mut Context<'_>, key: PeerKey, knock: &Knock<'_>) -> Result<(), Refusal> {
         self.token.check(knock)?;
-        let id = uuid(cx.random());
-        cx.send(key, format!(r#"{{"type":"welcome","peerId":"{id}"}}"#));
+        let id = message::uuid(cx.random());
+        cx.send(key, message::welcome(&id));
         self.keys_by_id.insert(id.clone(), key);
         self.peers.insert(key, Peer { id, roles: Vec::new(), meta: b"null".to_vec(), has_spoken: false });
         Ok(())
@@ -370,19 +309,6 @@ impl Peer {
     }
 }
 
-impl Role {
-    const ALL: [(&str, Role); 3] =
-        [("producer", Role::Producer), ("listener", Role::Listener), ("consumer", Role::Consumer)];
-
-    fn named(name: &str) -> Option<Role> {
-        Role::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, role)| role)
-    }
-
-    fn name(self) -> &'static str {
-        Role::ALL.iter().find(|(_, role)| *role == self).map_or("", |(name, _)| name)
-    }
-}
-
 impl Session {
     /// Who is on the other side; `None` for somebody on neither.
     fn other(&self, peer: PeerKey) -> Option<PeerKey> {
@@ -394,55 +320,5 @@ impl Session {
     }
 }
 
-fn roles(message: &Value<'_>) -> Result<Vec<Role>, Fault> {
-    const ROLES: &str = "roles, a list of producer, listener and consumer";
-    let list =
-        message.member("roles").filter(|roles| roles.kind() == Kind::Array).ok_or(Fault::Expected(ROLES))?;
-    let mut roles = Vec::new();
-    for role in list.elements() {
-        let role = role.string().and_then(|name| Role::named(&name)).ok_or(Fault::Expected(ROLES))?;
-        if !roles.contains(&role) {
-            roles.push(role);
-        }
-    }
-    Ok(roles)
-}
-
-fn required(message: &Value<'_>, key: &'static str) -> Result<String, Fault> {
-    let expected = match key {
-        "peerId" => "peerId, a text",
-        "sessionId" => "sessionId, a text",
-        _ => "version, a text",
-    };
-    Ok(message.member(key).and_then(|value| value.string()).ok_or(Fault::Expected(expected))?.into_owned())
-}
-
-fn status(id: &str, roles: &[Role], meta: &[u8]) -> Bytes {
-    let roles: Vec<String> = roles.iter().map(|role| format!("\"{}\"", role.name())).collect();
-    let mut text =
-        format!(r#"{{"type":"peerStatusChanged","roles":[{}],"meta":"#, roles.join(",")).into_bytes();
-    text.extend_from_slice(meta);
-    text.extend_from_slice(format!(r#","peerId":"{id}"}}"#).as_bytes());
-    text.into()
-}
-
-fn ended(session: &str) -> String {
-    format!(r#"{{"type":"endSession","sessionId":"{session}"}}"#)
-}
-
-fn json_text(text: &str) -> String {
-    String::from_utf8(quote(text)).unwrap_or_default()
-}
-
-/// Version 4 (RFC 9562 §5.4).
-fn uuid(random: [u8; 16]) -> String {
-    let mut id = u128::from_be_bytes(random);
-    id = id & !(0xf << 76) | 4 << 76;
-    id = id & !(0b11 << 62) | 0b10 << 62;
-    let hex = format!("{id:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
 #[cfg(test)]
-#[path = "webrtcsink_tests.rs"]
 mod tests;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::config::Secret;
 use crate::signalling::world_tests::{LIMITS, World};
