@@ -37,7 +37,7 @@ impl World {
         let section = token.map(|token| format!("    admin: {{token: {token}}}\n")).unwrap_or_default();
         let edge = Edge::start_with(|ground| {
             format!(
-                "services:\n  admin0:\n    proto: admin\n    net: {{addr: \"{admin}\"}}\n{section}  udp0:\n    proto: udp\n    \
+                "services:\n  admin0:\n    proto: admin\n    net: {{addr: \"{admin}\"}}\n{section}  turn0: {{proto: turn, net: {{addr: \"127.0.0.1:0\"}}}}\n  udp0:\n    proto: udp\n    \
                  net: {{addr: \"{}\", enable_ice: true}}\n  http0:\n    proto: http\n    net: {{addr: \"{}\"}}\n    http:\n      \
                  routes:\n        janus: {{upstream: \"http://{backend}\", paths: [/janus]}}\n        rooms: {{signalling: {{protocol: webrtc-server, auth: {{users: {{ann: pw}}}}}}}}\nmedia: {{workers: 2}}\n",
                 ground.udp, ground.tcp

@@ -18,7 +18,9 @@ const REQUEST: &[u8] = include_bytes!("vectors/stun/rfc5769-2.1-request.bin");
 const RESPONSE_V4: &[u8] = include_bytes!("vectors/stun/rfc5769-2.2-response-ipv4.bin");
 const RESPONSE_V6: &[u8] = include_bytes!("vectors/stun/rfc5769-2.3-response-ipv6.bin");
 const LONG_TERM: &[u8] = include_bytes!("vectors/stun/rfc5769-2.4-request-long-term.bin");
-const VECTORS: [&[u8]; 4] = [REQUEST, RESPONSE_V4, RESPONSE_V6, LONG_TERM];
+/// As erratum 6268 of RFC 8489 has it: what is printed there lacks PASSWORD-ALGORITHM.
+const SHA256: &[u8] = include_bytes!("vectors/stun/rfc8489-b.1-request.bin");
+const VECTORS: [&[u8]; 5] = [REQUEST, RESPONSE_V4, RESPONSE_V6, LONG_TERM, SHA256];
 
 fn key() -> Key {
     Key::short_term(PASSWORD)
@@ -93,6 +95,48 @@ mod rfc5769 {
             assert_eq!(buffer[..padding], bytes[..padding]);
             assert_eq!(buffer[padding + 1..integrity + 4], bytes[padding + 1..integrity + 4]);
         }
+    }
+}
+
+mod rfc8489 {
+    use super::*;
+    use xrtc::auth::LongTermKeys;
+
+    const USERHASH: AttributeType = AttributeType(0x001e);
+    const PASSWORD_ALGORITHM: AttributeType = AttributeType(0x001d);
+    const USER: &str = "\u{30DE}\u{30C8}\u{30EA}\u{30C3}\u{30AF}\u{30B9}";
+
+    #[test]
+    fn the_request_with_sha256_and_userhash_is_read_and_verified() {
+        let message = Message::parse(SHA256).unwrap();
+        assert!(message.is_binding(Class::Request));
+        assert_eq!(
+            message.get(AttributeType::NONCE),
+            Some(&b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA"[..])
+        );
+        assert_eq!(message.get(AttributeType::REALM), Some(&b"example.org"[..]));
+        assert_eq!(message.get(PASSWORD_ALGORITHM), Some(&[0, 2, 0, 0][..]));
+        use sha2::Digest;
+        let userhash = sha2::Sha256::digest(format!("{USER}:example.org"));
+        assert_eq!(message.get(USERHASH), Some(&userhash[..]));
+        let keys = LongTermKeys::new(USER, "example.org", "TheMatrIX");
+        assert!(message.has_sha256_integrity() && !message.has_integrity());
+        assert_eq!(message.verify_sha256(&keys.sha256_sha256), Ok(()));
+        assert_eq!(message.verify_sha256(&keys.md5_sha256), Err(IntegrityError::Bad));
+        assert_eq!(message.verify(&keys.sha256), Err(IntegrityError::Missing));
+    }
+
+    #[test]
+    fn it_is_built_byte_for_byte() {
+        let read = Message::parse(SHA256).unwrap();
+        let keys = LongTermKeys::new(USER, "example.org", "TheMatrIX");
+        let mut buffer = [0; 200];
+        let mut builder = Builder::new(&mut buffer, Class::Request, Method::BINDING, read.transaction_id());
+        for typ in [USERHASH, AttributeType::NONCE, AttributeType::REALM, PASSWORD_ALGORITHM] {
+            builder = builder.attribute(typ, read.get(typ).unwrap());
+        }
+        let len = builder.integrity_sha256(&keys.sha256_sha256).finish().unwrap();
+        assert_eq!(buffer[..len], *SHA256);
     }
 }
 

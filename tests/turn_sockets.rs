@@ -137,7 +137,7 @@ async fn bursts_of_every_size_pass_both_ways_in_order() {
     };
     tokio::task::spawn_blocking(work).await.unwrap();
     until("counted", || side.counters().traffic.up.packets == 141);
-    let listed = side.snapshot().await;
+    let listed = side.snapshot(usize::MAX, None).await;
     assert_eq!((listed.len(), &*listed[0].username, listed[0].channels), (1, "user", 1));
     let families = side.families();
     let allocations = families.iter().find(|family| family.name == "xrtc_turn_allocations").unwrap();

@@ -16,9 +16,12 @@ mod router;
 mod server;
 mod service;
 mod sessions;
+mod turn;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 pub use directory::Directory;
 pub use live::{Live, sample_forever};
@@ -30,6 +33,7 @@ use crate::forward::Counters;
 use crate::session::observe::Tap;
 use crate::session::registration::SessionId;
 use crate::session::story::Story;
+use crate::turn::{Counters as TurnCounters, Listed};
 
 /// An answer that takes a moment.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -48,6 +52,31 @@ pub trait Packets: Send + Sync {
     fn tap(&self, worker: u32, session: SessionId, tap: Tap) -> Answer<bool>;
     /// Ends a session.
     fn end(&self, session: SessionId);
+}
+
+/// The TURN services, as far as this module needs them.
+pub trait Relays: Send + Sync {
+    /// Each service, with its newest allocations: at most `most`, of this user alone where one is named.
+    fn list(&self, most: usize, user: Option<String>) -> Answer<Vec<RelayService>>;
+    /// Ends the allocation with this id; whether there was one.
+    fn end(&self, id: u64) -> Answer<bool>;
+}
+
+/// A TURN service as it is now.
+#[derive(Clone, Debug)]
+pub struct RelayService {
+    /// Its name.
+    pub service: Arc<str>,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// It takes no new allocations any more.
+    pub draining: bool,
+    /// Live allocations, all of them.
+    pub allocations: usize,
+    /// What it has counted.
+    pub counters: TurnCounters,
+    /// The newest allocations that were asked for.
+    pub listed: Vec<Listed>,
 }
 
 /// How one server of an upstream is.

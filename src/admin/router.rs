@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::service::Admin;
-use super::{auth, page, pcap, rooms};
+use super::{auth, page, pcap, rooms, turn};
 use crate::session::observe::{Captured, Leg, Tap};
 use crate::session::registration::SessionId;
 use crate::telemetry::metrics::text;
@@ -37,6 +37,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/api/history", get(history))
         .route("/api/events", get(events))
         .merge(rooms::routes())
+        .merge(turn::routes())
         .route_layer(middleware::from_fn_with_state(admin.clone(), admit));
     Router::new()
         .route("/", get(|| async { page::dashboard() }))
@@ -245,11 +246,14 @@ fn recording(
 }
 
 fn session_id(text: &str) -> Result<SessionId, Problem> {
+    id(text, "a session").map(SessionId)
+}
+
+/// Sixteen hexadecimal digits.
+pub(super) fn id(text: &str, of: &str) -> Result<u64, Problem> {
     let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
-    id.map(SessionId).ok_or_else(|| {
-        Problem(StatusCode::BAD_REQUEST, "expected the 16 hexadecimal digits of a session".into())
-    })
+    id.ok_or_else(|| Problem(StatusCode::BAD_REQUEST, format!("expected the 16 hexadecimal digits of {of}")))
 }
 
 fn unknown() -> Problem {

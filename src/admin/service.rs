@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::directory::Directory;
 use super::live::Live;
-use super::{Packets, Upstreams};
+use super::{Packets, Relays, Upstreams};
 use crate::config::Secret;
 use crate::signalling::Rooms;
 use crate::telemetry::metrics::Sources;
@@ -26,6 +26,8 @@ pub struct Setup {
     pub token: Option<Secret>,
     /// The packet side.
     pub packets: Arc<dyn Packets>,
+    /// The TURN services.
+    pub relays: Arc<dyn Relays>,
     /// Every session.
     pub directory: Arc<Directory>,
     /// What is told at a scrape.

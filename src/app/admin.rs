@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::relays::Relays;
 use crate::admin::{
     Admin, Answer, Directory, Live, Packets, ProcessMetrics, Readiness, Setup, UpstreamServer, Upstreams,
     sample_forever, serve_connection,
@@ -38,6 +39,8 @@ pub(super) struct Desk {
     live: Arc<Live>,
     packets: Arc<dyn Packets>,
     upstreams: Arc<Upstreams>,
+    /// Every TURN service.
+    pub(super) relays: Relays,
     /// Every room.
     pub(super) rooms: Rooms,
 }
@@ -62,6 +65,7 @@ impl Desk {
             live: Arc::default(),
             packets: Arc::new(Asked(packets.clone())),
             upstreams,
+            relays: Relays::default(),
             rooms: Rooms::default(),
         };
         desk.sources.add(Arc::new(desk.rooms.clone()));
@@ -89,6 +93,7 @@ impl Desk {
         Arc::new(AdminSite(Admin::new(Setup {
             token: admin.token.clone(),
             packets: self.packets.clone(),
+            relays: Arc::new(self.relays.clone()),
             directory: self.directory.clone(),
             sources: self.sources.clone(),
             upstreams: self.upstreams.clone(),

@@ -22,7 +22,6 @@ use super::journal::AnnouncingSink;
 use super::parts::{self, Running};
 use super::ports::{self, Port};
 use super::sites::Sites;
-use super::systemd::Relays;
 use super::turn::Surroundings;
 use crate::config::resolve::{self, Candidate};
 use crate::config::{Config, Media, Service, ServiceKind};
@@ -50,7 +49,6 @@ pub(super) struct World {
     pub(super) registrar: Arc<Registrar>,
     pub(super) sites: Arc<Sites>,
     pub(super) desk: Desk,
-    pub(super) relays: Relays,
 }
 
 /// The edge as it runs.
@@ -132,7 +130,6 @@ impl Edge {
             counters: Arc::default(),
             sites,
             desk,
-            relays: Relays::default(),
             packets,
             sink,
             phase,
@@ -179,6 +176,7 @@ impl Edge {
         // Before the ports, some of which lead to them.
         parts::run(&mut self.parts, parts);
         self.serve(ports);
+        self.answer_strangers(&config);
         let of_ports = self.ports.iter().filter_map(|port| port.tls.clone());
         let of_parts = self.parts.iter().filter_map(|running| running.part.tls());
         self.certificates.store(Arc::new(of_ports.chain(of_parts).collect()));
@@ -204,6 +202,16 @@ impl Edge {
     /// Reads certificates that changed on disk.
     pub(super) async fn renew_certificates(&self) {
         renew(self.certificates.load_full()).await;
+    }
+
+    /// Listeners with `enable_stun` are STUN servers, too.
+    fn answer_strangers(&self, config: &Config) {
+        let services = config.services.iter().filter(|service| service.ice().is_some_and(|ice| ice.stun));
+        let listeners = services.filter_map(|service| match service.kind {
+            ServiceKind::Udp { .. } => self.udp.iter().find(|it| it.is_of(service)).map(|it| it.index),
+            _ => self.ports.iter().find(|port| port.is_of(service))?.listener(),
+        });
+        self.world.packets.set_plain(listeners);
     }
 
     fn plan_listeners(&self, config: &Config) -> Result<Vec<PlannedListener>, StartError> {

@@ -6,6 +6,7 @@ mod edge;
 mod journal;
 mod parts;
 mod ports;
+mod relays;
 mod reload;
 mod shutdown;
 mod sites;
@@ -144,7 +145,7 @@ async fn serve(config: &Config, candidates: &[Candidate], tell: impl FnOnce()) -
 /// Everything between start and end: the edge follows its file, and the service manager hears that it is well.
 async fn follow(edge: &mut Edge, signals: &mut Signals) {
     // It goes on through the drain, and ends with the runtime.
-    tokio::spawn(systemd::tell_alive(edge.world.packets.clone(), edge.world.relays.clone()));
+    tokio::spawn(systemd::tell_alive(edge.world.packets.clone(), edge.world.desk.relays.clone()));
     systemd::ready(edge);
     let mut reloads = Reloads::new(&edge.config);
     let mut tidy = tokio::time::interval(TIDY_EVERY);

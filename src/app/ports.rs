@@ -15,6 +15,7 @@ use super::edge::{Edge, World};
 use crate::config::{Config, Http, Service, ServiceKind};
 use crate::dialect::EdgeCandidates;
 use crate::http::{Arrival, Current, HttpService, Phase, TlsFacts, serve_connection};
+use crate::listener::ListenerIndex;
 use crate::listener::tcp::{Arrived, ByteStream, Front, StreamDoor, Tls, Web};
 
 /// A port that is served.
@@ -38,7 +39,12 @@ impl Port {
         self.leave.send_replace(true);
     }
 
-    fn is_of(&self, service: &Service) -> bool {
+    /// Its place at the packet side, once it has carried ICE.
+    pub(super) fn listener(&self) -> Option<ListenerIndex> {
+        self.door.as_ref().map(StreamDoor::index)
+    }
+
+    pub(super) fn is_of(&self, service: &Service) -> bool {
         self.listen == service.listen && (self.listen.port() != 0 || self.service == service.name)
     }
 }

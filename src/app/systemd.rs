@@ -1,13 +1,14 @@
 //! What the service manager is told (sd_notify(3)): ready, reloading, draining and how much longer, and that the edge is
 //! well. Without one, all of this does nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tracing::{debug, error};
 
 use super::edge::Edge;
+use super::relays::Relays;
 use crate::listener::PacketSide;
 use crate::listener::turn::TurnSide;
 
@@ -37,28 +38,6 @@ pub(super) fn draining(sessions: usize, left: Duration) {
     // Room for what comes after the sessions.
     let left = u32::try_from((left + Duration::from_secs(20)).as_micros()).unwrap_or(u32::MAX);
     tell(&[NotifyState::Stopping, NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(left)]);
-}
-
-/// TURN services that run, or ran: they come and go with the file.
-#[derive(Clone, Default)]
-pub(super) struct Relays(Arc<Mutex<Vec<TurnSide>>>);
-
-impl Relays {
-    /// One more that is to be looked after.
-    pub(super) fn add(&self, side: TurnSide) {
-        self.lock().push(side);
-    }
-
-    /// Those that run.
-    fn running(&self) -> Vec<TurnSide> {
-        let mut all = self.lock();
-        all.retain(|side| !side.has_stopped());
-        all.clone()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<TurnSide>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Tells as often as the watchdog wants it that every worker answers, of packets and of TURN. A worker that hangs is not told

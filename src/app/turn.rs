@@ -106,7 +106,7 @@ impl TurnPart {
             accept(around.world, listener, front.clone(), &leave);
         }
         around.world.desk.sources.add(Arc::new(side.clone()));
-        around.world.relays.add(side.clone());
+        around.world.desk.relays.add(side.clone());
         tokio::spawn(follow_phase(side.clone(), around.world.phase.subscribe()));
         Ok(TurnPart { side, front, tls: Mutex::new(tls), doors, started: turn.clone(), leave })
     }

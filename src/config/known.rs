@@ -15,6 +15,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("services.<service>.net.enable_ice", ICE),
     ("services.<service>.net.candidate_ips", ICE),
     ("services.<service>.net.candidate_ports", ICE),
+    ("services.<service>.net.enable_stun", ICE),
     ("services.<service>.net.enable_turn", &["tcp"]),
     ("services.<service>.net.proxy_protocol", HTTP),
     ("services.<service>.enable_http", &["tcp"]),

@@ -90,6 +90,14 @@ impl Service {
             _ => None,
         }
     }
+
+    /// Its ICE part, if it carries ICE.
+    pub fn ice(&self) -> Option<&Ice> {
+        match &self.kind {
+            ServiceKind::Udp { ice } | ServiceKind::Tcp { ice, .. } => ice.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// Certificate and key, PEM.
@@ -138,6 +146,8 @@ pub struct Ice {
     pub candidate_ips: Vec<CandidateHost>,
     /// `net.candidate_ports`: the published port of each of them, or one for all; empty: the port of `net.addr`.
     pub candidate_ports: Vec<u16>,
+    /// `net.enable_stun`: strangers are told their address.
+    pub stun: bool,
 }
 
 /// One entry of `candidate_ips`.

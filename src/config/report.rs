@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::resolve::Candidate;
 use super::{
-    Balance, CandidateHost, Config, DialectKind, Http, Route, RouteUpstream, Service, ServiceKind, Turn,
+    Balance, CandidateHost, Config, DialectKind, Http, Ice, Route, RouteUpstream, Service, ServiceKind, Turn,
 };
 
 /// The summary of a [`Config`].
@@ -65,14 +65,20 @@ fn listener(service: &Service, candidates: &[Candidate]) -> Listener {
         ServiceKind::Udp { ice } => (
             "udp",
             ice.as_ref().map_or("nothing".into(), |ice| {
-                format!("ICE, publishes {}", published(service, &ice.candidate_ips, candidates))
+                format!(
+                    "{}, publishes {}",
+                    carries(ice, "ICE"),
+                    published(service, &ice.candidate_ips, candidates)
+                )
             }),
         ),
         ServiceKind::Tcp { ice, http } => {
             let ice = ice.as_ref().map(|ice| {
-                format!("ICE over TCP, publishes {}", published(service, &ice.candidate_ips, candidates))
+                let published = published(service, &ice.candidate_ips, candidates);
+                format!("{}, publishes {published}", carries(ice, "ICE over TCP"))
             });
-            let does: Vec<_> = http.as_ref().map(serves).into_iter().chain(ice).collect();
+            let turn = service.carries_turn.then(|| "TURN over TCP".to_owned());
+            let does: Vec<_> = http.as_ref().map(serves).into_iter().chain(ice).chain(turn).collect();
             ("tcp", if does.is_empty() { "nothing".into() } else { with_tls(service, does.join("; ")) })
         }
         ServiceKind::Http(http) => ("http", with_tls(service, serves(http))),
@@ -83,6 +89,10 @@ fn listener(service: &Service, candidates: &[Candidate]) -> Listener {
         }
     };
     Listener { service: service.name.to_string(), proto, address: service.listen.to_string(), does }
+}
+
+fn carries(ice: &Ice, what: &str) -> String {
+    if ice.stun { format!("{what} and STUN") } else { what.to_owned() }
 }
 
 fn relays(service: &Service, turn: &Turn) -> String {

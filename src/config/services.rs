@@ -173,8 +173,9 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
     let candidate_ips = net.list(findings, "candidate_ips", A_CANDIDATE_HOST, addr::candidate_host);
     let given = net.item("candidate_ips");
     let candidate_ports = candidate_ports(net, candidate_ips.len(), findings);
+    let stun = net.flag(findings, "enable_stun", false);
     if !enabled {
-        for item in [given, net.item("candidate_ports")].into_iter().flatten() {
+        for item in [given, net.item("candidate_ports"), net.item("enable_stun")].into_iter().flatten() {
             findings.warn(item.node.at, &item.path, "has no effect without enable_ice: true");
         }
         return None;
@@ -199,7 +200,7 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
     for port in candidate_ports.iter().copied().chain(own) {
         warn_of_port(net, key, port, is_private, findings);
     }
-    Some(Ice { candidate_ips, candidate_ports })
+    Some(Ice { candidate_ips, candidate_ports, stun })
 }
 
 /// One port for all published addresses, or a list with one for each.

@@ -85,7 +85,7 @@ impl Forwarder {
         reply: &mut [u8],
     ) -> Verdict {
         let Some(username) = message.username_bytes() else {
-            return Verdict::Drop(DropReason::MissingUsername);
+            return self.nameless(now, at, message, reply);
         };
         let Some(registration) = self.tables.registrations_by_username.get(username) else {
             return Verdict::Drop(self.unknown_username(now, at.remote.ip()));

@@ -35,7 +35,7 @@ drop_reasons! {
     MissingUsername = "missing_username",
     /// USERNAME belongs to no session.
     UnknownUsername = "unknown_username",
-    /// The same, of a source that has sent more such checks than its budget allows (`limits.stun_rate`).
+    /// The same, or a plain Binding request, of a source that has sent more than its budget allows (`limits.stun_rate`).
     SourceOverBudget = "source_over_budget",
     /// Source and session have both used up their budgets for failed checks: not looked at.
     CheckOverBudget = "check_over_budget",
@@ -192,6 +192,8 @@ pub struct Counters {
     pub checks_answered: u64,
     /// Checks of clients that were answered with an error.
     pub checks_refused: u64,
+    /// Binding requests of strangers that were answered.
+    pub strangers_told: u64,
     /// Checks and answers that the edge's agents sent.
     pub checks_sent: u64,
     /// Sessions that ended here.
@@ -278,6 +280,7 @@ impl Counters {
         self.down_bytes += other.down_bytes;
         self.checks_answered += other.checks_answered;
         self.checks_refused += other.checks_refused;
+        self.strangers_told += other.strangers_told;
         self.checks_sent += other.checks_sent;
         self.sessions_ended += other.sessions_ended;
         self.handed_over += other.handed_over;

@@ -10,6 +10,7 @@ mod client;
 mod counters;
 mod flow;
 mod pages;
+mod plain;
 mod register;
 mod shards;
 mod sockets;
@@ -82,6 +83,13 @@ pub enum Verdict {
         /// Back to where the packet came from.
         to: Destination,
     },
+    /// The same, but whoever sent the packet has proven nothing by it.
+    Tell {
+        /// Length of the reply.
+        len: usize,
+        /// Back to where the packet came from.
+        to: Destination,
+    },
     /// Another worker has the session.
     HandOver {
         /// Its number.
@@ -127,6 +135,8 @@ pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 pub struct Forwarder {
     worker: u32,
     listeners: Vec<SocketAddr>,
+    /// Those that tell strangers their address.
+    plain: Vec<u16>,
     /// By index; a gap is filled again.
     backend_sockets: Vec<Option<BackendSocket>>,
     /// Indices of the gaps.
@@ -164,6 +174,7 @@ impl Forwarder {
         Forwarder {
             worker: setup.worker,
             listeners: setup.listeners,
+            plain: Vec::new(),
             backend_sockets: Vec::new(),
             free_indices: Vec::new(),
             probe: 0,

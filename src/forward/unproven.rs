@@ -57,8 +57,12 @@ impl Forwarder {
 
     /// The reason for dropping a check that names no session; a flood has one of its own.
     pub(super) fn unknown_username(&mut self, now: Instant, from: IpAddr) -> DropReason {
-        let taken = self.unproven.as_mut().map(|unproven| unproven.take(now, from));
-        if taken == Some(false) { DropReason::SourceOverBudget } else { DropReason::UnknownUsername }
+        if self.may_ask(now, from) { DropReason::UnknownUsername } else { DropReason::SourceOverBudget }
+    }
+
+    /// Whether a source that proves nothing has anything left; takes one of it.
+    pub(super) fn may_ask(&mut self, now: Instant, from: IpAddr) -> bool {
+        self.unproven.as_mut().is_none_or(|unproven| unproven.take(now, from))
     }
 
     /// Whether a check is worth looking at.

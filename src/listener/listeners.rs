@@ -76,6 +76,12 @@ impl PacketSide {
         self.tell(|| ToWorker::Limits(limits.clone()));
     }
 
+    /// Has these listeners answer plain Binding requests from now on, and no other.
+    pub fn set_plain(&self, listeners: impl Iterator<Item = ListenerIndex>) {
+        let listeners: std::sync::Arc<[u16]> = listeners.map(|listener| listener.0).collect();
+        self.tell(|| ToWorker::Plain(listeners.clone()));
+    }
+
     /// Has sockets that are opened from now on follow `media`. The number of workers stays.
     pub fn set_media(&self, media: &Media) {
         self.tell(|| ToWorker::Media(media.clone()));

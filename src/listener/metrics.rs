@@ -102,13 +102,15 @@ fn stun(counters: &Counters) -> Family {
     for kind in StunKind::ALL {
         let (mut useful, dropped) = counters.stun(kind);
         if kind == StunKind::ClientRequest {
-            useful = useful.saturating_sub(counters.checks_refused);
+            useful = useful.saturating_sub(counters.checks_refused + counters.strangers_told);
             let refused = counters.checks_refused as f64;
             samples.push(Sample::new([("kind", kind.label()), ("result", "refused")], refused));
         }
         samples.push(Sample::new([("kind", kind.label()), ("result", "ok")], useful as f64));
         samples.push(Sample::new([("kind", kind.label()), ("result", "dropped")], dropped as f64));
     }
+    let told = counters.strangers_told as f64;
+    samples.push(Sample::new([("kind", "plain_request"), ("result", "ok")], told));
     samples.push(Sample::new([("kind", "edge_request"), ("result", "sent")], counters.checks_sent as f64));
     Family::of(
         "xrtc_stun_total",

@@ -70,6 +70,8 @@ enum ToWorker {
     Ping(mpsc::Sender<()>),
     /// Close a listener that nobody uses.
     CloseListener(u16),
+    /// These listeners answer plain Binding requests from now on, and no other.
+    Plain(Arc<[u16]>),
     /// Other limits hold from now on.
     Limits(Arc<Limits>),
     /// Sockets that are opened from now on.

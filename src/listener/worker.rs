@@ -266,7 +266,7 @@ impl Worker {
         let (offset, len) = segment;
         match verdict {
             Verdict::Forward(to) => self.queue(to, offset, len),
-            Verdict::Reply { len, to } => {
+            Verdict::Reply { len, to } | Verdict::Tell { len, to } => {
                 let offset = Receiver::reply_offset(self.replies);
                 self.replies += 1;
                 self.queue(to, offset, len);

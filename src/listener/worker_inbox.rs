@@ -39,6 +39,7 @@ impl Worker {
                 }
                 ToWorker::Ping(answer) => drop(answer.send(())),
                 ToWorker::CloseListener(listener) => self.close_listener(listener)?,
+                ToWorker::Plain(listeners) => self.forwarder.set_plain(&listeners),
                 ToWorker::Limits(limits) => self.forwarder.set_limits(now, &limits),
                 ToWorker::Media(media) => {
                     self.forwarder.follow_streams(media.observe_rtp);

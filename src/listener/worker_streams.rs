@@ -142,7 +142,7 @@ impl Worker {
         match self.forwarder.handle(now, received, packet, reply) {
             Verdict::HandOver { worker } => self.hand_over_stream(worker, link, bytes),
             verdict => {
-                if !matches!(verdict, Verdict::Drop(_)) {
+                if !matches!(verdict, Verdict::Drop(_) | Verdict::Tell { .. }) {
                     link.used(now);
                 }
                 self.carry_out(verdict, received, segment);

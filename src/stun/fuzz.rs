@@ -1,6 +1,8 @@
 //! Fuzz body: reads anything, and checks that what was read can be written again. Never panics on bad input; a panic
 //! is a bug of the codec.
 
+use std::net::SocketAddr;
+
 use super::{AttributeType, Builder, Fingerprint, IntegrityError, Key, Message, is_stun};
 
 /// Reads `data` as a message and asks everything that can be asked of it.
@@ -12,7 +14,28 @@ pub fn fuzz(data: &[u8]) {
     assert!(message.method().0 <= 0xFFF, "methods have twelve bits");
     assert!(message.method().0 > 0xFF || is_stun(data), "the cheap test refuses a message of a known method");
     ask(&message);
+    tell(&message);
     rewrite(&message);
+}
+
+/// A stranger is never told more than his question allows, and nothing that is part of a check makes it plain.
+fn tell(message: &Message<'_>) {
+    if !super::is_plain(message) {
+        return;
+    }
+    assert!(message.is_binding(super::Class::Request) && message.username_bytes().is_none());
+    for remote in
+        [SocketAddr::from(([192, 0, 2, 1], 5)), SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 5))]
+    {
+        let allowance = super::allowance(message.as_bytes().len(), remote, false);
+        let mut reply = [0; super::BINDING_RESPONSE_MAX];
+        let known = AttributeType::KNOWN_TO_ICE;
+        let Some(len) = super::plain_answer(&mut reply, message, remote, known, allowance) else { continue };
+        assert!(len <= allowance);
+        let Ok(answer) = Message::parse(&reply[..len]) else { panic!("wrote what cannot be read") };
+        assert_eq!(answer.transaction_id(), message.transaction_id());
+        assert!(answer.xor_mapped_address().is_none_or(|told| told == remote));
+    }
 }
 
 fn ask(message: &Message<'_>) {

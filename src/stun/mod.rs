@@ -11,6 +11,7 @@ mod builder;
 mod fuzz;
 mod integrity;
 mod message;
+mod plain;
 
 pub use attribute::{Attribute, AttributeType, Attributes};
 pub use binding::{
@@ -21,6 +22,7 @@ pub use builder::{BufferTooSmall, Builder};
 pub use fuzz::fuzz;
 pub use integrity::{Fingerprint, IntegrityError, Key, Sha256Key};
 pub use message::{Class, ErrorCode, MAX_ATTRIBUTES, Message, Method, ParseError};
+pub use plain::{allowance, closed, is_plain, plain_answer};
 
 /// Tells a response which request it answers (RFC 8489 §5).
 pub type TransactionId = [u8; 12];

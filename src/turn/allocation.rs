@@ -79,6 +79,8 @@ pub(super) enum NotBound {
 }
 
 pub(super) struct Allocation {
+    /// For operators, whose requests name it.
+    pub(super) id: u64,
     pub(super) client: Client,
     pub(super) username: Arc<str>,
     pub(super) keys: Arc<LongTermKeys>,
@@ -114,6 +116,7 @@ pub(super) struct Opening {
 impl Allocation {
     pub(super) fn new(now: Instant, opening: Opening) -> Self {
         Allocation {
+            id: 0,
             client: opening.client,
             username: opening.username,
             keys: opening.keys,

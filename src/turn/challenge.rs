@@ -1,17 +1,14 @@
 //! Answers to those who have not proven anything. Decides how much they are told, so that nobody can use the server to send
-//! a victim more than he sends himself: **no such answer over UDP is larger, on the wire, than one and a half times its
-//! question**. What does not fit is shortened, and what still does not fit is not sent.
+//! a victim more than he sends himself: no such answer over UDP is larger than [`allowance`](crate::stun::allowance) says. What
+//! does not fit is shortened, and what still does not fit is not sent.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::nonce::{LONGEST, Nonces};
 use super::wire::attribute;
-use crate::stun::{AttributeType, Builder, Class, ErrorCode, Message};
+use crate::stun::{AttributeType, Builder, Class, ErrorCode, Message, closed};
 
-/// IP and UDP headers, which both directions pay as well.
-const HEADERS_V4: usize = 28;
-const HEADERS_V6: usize = 48;
 /// A realm that is longer is cut where every byte counts: 28 bytes of question (Chromium's first Allocate) pay for 56 of
 /// answer, of which header, ERROR-CODE, REALM and NONCE take 44 besides the realm.
 pub const SHORT_REALM: usize = 12;
@@ -38,15 +35,6 @@ impl Realm {
     pub(super) fn named(&self, realm: &[u8]) -> Option<&str> {
         [&self.full, &self.short].into_iter().find(|own| own.as_bytes() == realm).map(|own| &**own)
     }
-}
-
-/// How many bytes may be said to an unproven sender of `request` bytes. Who has a connection is proven.
-pub fn allowance(request: usize, remote: SocketAddr, is_stream: bool) -> usize {
-    if is_stream {
-        return usize::MAX;
-    }
-    let headers = if remote.ip().to_canonical().is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
-    ((request + headers) * 3 / 2).saturating_sub(headers)
 }
 
 /// 401 or 438: what it takes to come again. `None` where no form of it is small enough.
@@ -76,24 +64,14 @@ pub(super) fn challenge(
     })
 }
 
-/// Any other error without a credential; `unknown` goes with 420.
+/// Any other error without a credential.
 pub(super) fn refuse(
     reply: &mut [u8],
     request: &Message<'_>,
     code: ErrorCode,
-    unknown: impl Iterator<Item = AttributeType> + Clone,
     allowance: usize,
 ) -> Option<usize> {
-    let mut error =
+    let error =
         Builder::new(reply, Class::Error, request.method(), request.transaction_id()).bare_error_code(code);
-    if unknown.clone().next().is_some() {
-        error = error.unknown_attributes(unknown);
-    }
     closed(error, request).filter(|len| *len <= allowance)
-}
-
-/// FINGERPRINT for those who use it.
-pub(super) fn closed(message: Builder<'_>, request: &Message<'_>) -> Option<usize> {
-    let message = if request.has_fingerprint() { message.fingerprint() } else { message };
-    message.finish().ok()
 }

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use super::outside::{Full, NoRelay, Opened, Outside, Relay, RelayId, Wish};
 use super::server::{FromPeer, Server, Setup, Verdict};
-use super::{Client, Nonces, Policy, Realm, allowance, wire};
+use super::{Client, Nonces, Policy, Realm, wire};
 use crate::auth::{Known, Rejection};
 use crate::budget::Rate;
 use crate::config::Secret;
-use crate::stun::BINDING_RESPONSE_MAX;
+use crate::stun::{BINDING_RESPONSE_MAX, allowance};
 
 struct World;
 

@@ -9,6 +9,7 @@ mod authenticate;
 mod challenge;
 mod counters;
 mod fuzz;
+mod listed;
 mod nonce;
 mod outside;
 mod peers;
@@ -18,12 +19,13 @@ mod server;
 pub mod wire;
 
 pub use allocation::{CHANNEL_LIFETIME, Client, MOST_PEERS, PERMISSION_LIFETIME, Way};
-pub use challenge::{Realm, SHORT_REALM, allowance};
+pub use challenge::{Realm, SHORT_REALM};
 pub use counters::{AuthResult, Counters, Flow, Traffic, TurnDrop};
 #[doc(hidden)]
 pub use fuzz::fuzz;
+pub use listed::Listed;
 pub use nonce::{Nonces, WINDOW};
 pub use outside::{Family, Full, NoRelay, Opened, Outside, Relay, RelayId, Wish};
 pub use peers::{Denial, Peers, Permitted, embedded};
 pub use policy::Policy;
-pub use server::{FromPeer, Listed, Notice, Server, Setup, Verdict};
+pub use server::{FromPeer, Notice, Server, Setup, Verdict};

@@ -9,14 +9,16 @@ use super::challenge;
 use super::counters::{AuthResult, TurnDrop};
 use super::outside::{Family, Full, NoRelay, Opened, Outside, Wish};
 use super::peers::Denial;
-use super::server::{MOST_UNKNOWN, Server, Verdict};
+use super::server::{Server, Verdict};
 use super::wire::{self, attribute, error, method};
-use crate::stun::{AttributeType, Builder, Class, ErrorCode, Message};
+use crate::stun::{self, AttributeType, Builder, Class, ErrorCode, Message};
 
 /// What a client gets that does not ask, seconds (RFC 8656 §3.2).
 const LIFETIME: u32 = 600;
 /// Peers of one CreatePermission; a datagram has room for a few dozen.
 const MOST_PEERS_AT_ONCE: usize = 32;
+/// Unknown attributes that an answer names; more are nobody's mistake.
+const MOST_UNKNOWN: usize = 8;
 
 impl Server {
     /// Any request but Binding.
@@ -88,7 +90,7 @@ impl Server {
             Err(reason) => return Verdict::Drop(reason),
         };
         let answer = if code == ErrorCode::BAD_REQUEST {
-            challenge::refuse(reply, request, code, std::iter::empty(), allowance)
+            challenge::refuse(reply, request, code, allowance)
         } else {
             let whom = (now, client.remote);
             challenge::challenge(reply, request, code, &self.realm, &self.nonces, whom, allowance)
@@ -304,7 +306,7 @@ impl Asked<'_> {
     }
 
     fn answer(&self, answer: Builder<'_>) -> Verdict {
-        match challenge::closed(self.proof.sign(answer), self.request) {
+        match stun::closed(self.proof.sign(answer), self.request) {
             Some(len) => Verdict::Reply { len },
             None => Verdict::Drop(TurnDrop::Unexpected),
         }

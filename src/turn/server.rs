@@ -9,8 +9,8 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 use super::allocation::{Allocation, Client, Way};
-use super::challenge::{self, Realm, allowance};
-use super::counters::{Counters, Traffic, TurnDrop};
+use super::challenge::Realm;
+use super::counters::{Counters, TurnDrop};
 use super::nonce::Nonces;
 use super::outside::{Outside, Relay, RelayId};
 use super::peers::{Denial, Permitted};
@@ -18,7 +18,7 @@ use super::policy::Policy;
 use super::wire::{self, CHANNEL_HEADER, attribute, method};
 use crate::budget::{Rate, Sources};
 use crate::session::timers::Wheel;
-use crate::stun::{self, Builder, Class, ErrorCode, Fingerprint, Message, Method, TransactionId};
+use crate::stun::{self, Class, Fingerprint, Message, Method, TransactionId};
 
 /// Sources whose budgets are remembered, 16 bytes each.
 const BUDGETS: usize = 16_384;
@@ -120,27 +120,6 @@ pub struct Notice {
     pub peer: IpAddr,
     /// Who wanted to.
     pub client: SocketAddr,
-}
-
-/// An allocation, for an operator.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// The client.
-    pub client: Client,
-    /// Its user.
-    pub username: Arc<str>,
-    /// Relayed addresses.
-    pub relays: Vec<SocketAddr>,
-    /// Since when.
-    pub age: Duration,
-    /// Until it has to be refreshed.
-    pub expires_in: Duration,
-    /// Live permissions.
-    pub permissions: usize,
-    /// Live channels.
-    pub channels: usize,
-    /// What it carried.
-    pub traffic: Traffic,
 }
 
 type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
@@ -275,10 +254,15 @@ impl Server {
 
     /// An id for the next Data indication.
     pub fn indication_id(&mut self) -> TransactionId {
-        self.next_id = self.next_id.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut id = TransactionId::default();
-        id[..8].copy_from_slice(&self.next_id.to_be_bytes());
+        id[..8].copy_from_slice(&self.number().to_be_bytes());
         id
+    }
+
+    /// One that no other has, of any worker.
+    fn number(&mut self) -> u64 {
+        self.next_id = self.next_id.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.next_id
     }
 
     #[inline]
@@ -400,16 +384,8 @@ impl Server {
             Ok(allowance) => allowance,
             Err(reason) => return Verdict::Drop(reason),
         };
-        let unknown = message.unknown_required(attribute::KNOWN);
-        let answer = if unknown.clone().next().is_some() {
-            let code = ErrorCode::UNKNOWN_ATTRIBUTE;
-            challenge::refuse(reply, message, code, unknown.take(MOST_UNKNOWN), allowance)
-        } else {
-            self.counters.bindings += 1;
-            let success = Builder::new(reply, Class::Success, Method::BINDING, message.transaction_id());
-            challenge::closed(success.xor_mapped_address(client.remote), message)
-                .filter(|len| *len <= allowance)
-        };
+        let answer = stun::plain_answer(reply, message, client.remote, attribute::KNOWN, allowance);
+        self.counters.bindings += u64::from(answer.is_some());
         answer.map_or(Verdict::Drop(TurnDrop::Amplification), |len| Verdict::Reply { len })
     }
 
@@ -423,7 +399,7 @@ impl Server {
         if self.strangers.take(now, client.remote.ip()).is_err() {
             return Err(TurnDrop::OverBudget);
         }
-        Ok(allowance(message.as_bytes().len(), client.remote, client.is_stream()))
+        Ok(stun::allowance(message.as_bytes().len(), client.remote, client.is_stream()))
     }
 
     pub(super) fn denied(&mut self, now: Instant, client: &Client, reason: Denial, peer: IpAddr) -> Verdict {
@@ -445,7 +421,8 @@ impl Server {
         self.notices.pop_front()
     }
 
-    pub(super) fn keep(&mut self, now: Instant, allocation: Allocation) {
+    pub(super) fn keep(&mut self, now: Instant, mut allocation: Allocation) {
+        allocation.id = self.number();
         let (client, relays) = (allocation.client, allocation.relays);
         let index = self.allocations.insert(allocation);
         self.by_client.insert(client, index);
@@ -542,25 +519,4 @@ impl Server {
     pub fn allocations(&self) -> usize {
         self.allocations.len()
     }
-
-    /// All of them, for an operator.
-    pub fn list(&self, now: Instant) -> Vec<Listed> {
-        let listed = |allocation: &Allocation| {
-            let (permissions, channels) = allocation.peers(now);
-            Listed {
-                client: allocation.client,
-                username: allocation.username.clone(),
-                relays: allocation.relays.iter().flatten().map(|relay| relay.address).collect(),
-                age: now.saturating_duration_since(allocation.opened),
-                expires_in: allocation.expires.saturating_duration_since(now),
-                permissions,
-                channels,
-                traffic: allocation.traffic,
-            }
-        };
-        self.allocations.iter().map(|(_, allocation)| listed(allocation)).collect()
-    }
 }
-
-/// Unknown attributes that an answer names; more are nobody's mistake.
-pub(super) const MOST_UNKNOWN: usize = 8;

@@ -3,6 +3,7 @@
 mod budgets;
 mod fair;
 mod hostile;
+mod plain;
 mod restart;
 mod through;
 mod walk;

@@ -31,8 +31,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, trace, warn};
 
-use super::Inbox;
 use super::turn::TurnDoor;
+use super::{Inbox, ListenerIndex};
 use crate::config::IpNet;
 pub(super) use carry::{FromStream, tell_gone};
 pub use connections::{Connections, Place};
@@ -76,6 +76,11 @@ pub struct StreamDoor {
 }
 
 impl StreamDoor {
+    /// The index of its listener.
+    pub fn index(&self) -> ListenerIndex {
+        ListenerIndex(self.listener)
+    }
+
     pub(super) fn next_worker(&self) -> u32 {
         self.next_worker.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1) as u32
     }

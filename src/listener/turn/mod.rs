@@ -128,7 +128,10 @@ enum ToWorker {
     Renew(Arc<Policy>, u64),
     /// Are you there?
     Ping(mpsc::Sender<()>),
-    List(oneshot::Sender<Vec<Listed>>),
+    /// The newest allocations, so many, of this user or of all.
+    List(usize, Option<Arc<str>>, oneshot::Sender<Vec<Listed>>),
+    /// End the allocation with this id; whether it is there.
+    End(u64, oneshot::Sender<bool>),
     Stop,
 }
 
@@ -264,16 +267,35 @@ impl TurnSide {
         sum
     }
 
-    /// Every allocation, for an operator.
-    pub async fn snapshot(&self) -> Vec<Listed> {
+    /// The newest allocations, at most so many, of this user alone where one is named.
+    pub async fn snapshot(&self, most: usize, user: Option<&str>) -> Vec<Listed> {
+        let user: Option<Arc<str>> = user.map(Arc::from);
         let mut all = Vec::new();
         for inbox in &self.0.inboxes {
             let (answer, listed) = oneshot::channel();
-            if inbox.offer(ToWorker::List(answer)).is_ok() {
+            if inbox.offer(ToWorker::List(most, user.clone(), answer)).is_ok() {
                 all.extend(listed.await.unwrap_or_default());
             }
         }
+        all.sort_by_key(|listed| listed.age);
+        all.truncate(most);
         all
+    }
+
+    /// Ends the allocation with this id; whether there was one.
+    pub async fn end(&self, id: u64) -> bool {
+        for inbox in &self.0.inboxes {
+            let (answer, ended) = oneshot::channel();
+            if inbox.offer(ToWorker::End(id, answer)).is_ok() && ended.await.unwrap_or(false) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether new allocations are refused.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
     }
 
     /// Whether every worker does its work: returns when all have answered, or `patience` is over. One that was stopped owes no

@@ -435,7 +435,17 @@ impl Worker {
             ToWorker::Renew(policy, bandwidth) => self.server.renew(policy, bandwidth, &self.world),
             // Who asked may have gone.
             ToWorker::Ping(answer) => drop(answer.send(())),
-            ToWorker::List(answer) => drop(answer.send(self.server.list(now))),
+            ToWorker::List(most, user, answer) => {
+                drop(answer.send(self.server.list(now, most, user.as_deref())));
+            }
+            ToWorker::End(id, answer) => {
+                let ended = self.server.end_listed(id, &mut self.world);
+                // A connection has nothing to say any more, and its end is how the client learns of it.
+                if let Some(link) = ended.and_then(|client| self.links.get(&client.stream)) {
+                    link.close();
+                }
+                let _ = answer.send(ended.is_some());
+            }
             ToWorker::Stop => self.stopping = true,
         }
     }
