@@ -6,6 +6,7 @@
 //! wrong worker, travel through their inboxes.
 
 mod batch;
+mod linger;
 mod listeners;
 mod metrics;
 mod parcel;

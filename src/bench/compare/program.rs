@@ -275,6 +275,7 @@ fn xrtc_turn_routes(at: SocketAddr) -> String {
       allocations: 20000
       allocations_per_user: 20000
       allocations_per_client: 20000
+      stranger_answers: 1000000
 "#
     )
 }

@@ -100,6 +100,11 @@ impl Sender {
     /// Sends messages; how many at the front of the range are through.
     fn transmit(&mut self, fd: RawFd, range: std::ops::Range<usize>) -> io::Result<usize> {
         let rest = &mut self.headers[range];
+        if let [only] = rest
+            && let Some(sent) = send_plain(fd, &only.msg_hdr)
+        {
+            return sent;
+        }
         // SAFETY: the headers point to names, controls and iovecs of this struct and to the receiver's memory, all of which
         // outlive the call; a message without controls has one iovec at least, and its name is of the length that it says.
         let n = unsafe {
@@ -163,6 +168,21 @@ fn push(iovecs: &mut Vec<libc::iovec>, begin: usize, piece: &[u8]) {
         Some(last) if last.iov_base.wrapping_byte_add(last.iov_len) == base => last.iov_len += piece.len(),
         _ => iovecs.push(libc::iovec { iov_base: base, iov_len: piece.len() }),
     }
+}
+
+/// Sends a message of one piece without controls, which spares the kernel reading its header; `None` for any other.
+#[inline]
+fn send_plain(fd: RawFd, header: &libc::msghdr) -> Option<io::Result<usize>> {
+    if header.msg_iovlen != 1 || header.msg_controllen != 0 {
+        return None;
+    }
+    // SAFETY: the header was laid out just now: its one piece and its name are valid for the lengths that it says.
+    let sent = unsafe {
+        let piece = *header.msg_iov;
+        let name = header.msg_name.cast_const().cast();
+        libc::sendto(fd, piece.iov_base, piece.iov_len, libc::MSG_DONTWAIT, name, header.msg_namelen)
+    };
+    Some(if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(1) })
 }
 
 fn send_one(fd: RawFd, from: &Receiver, out: &Outgoing) -> io::Result<()> {
