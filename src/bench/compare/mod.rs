@@ -85,8 +85,10 @@ Examples:
 
 /// Rounds where nobody says how many: enough for a median and its spread.
 const ROUNDS: u64 = 3;
-/// Traffic before the measured time.
+/// Traffic before the measured time, and what each session adds to it, seconds: every one of 5000 has sent its first burst by then, so
+/// that what is measured is how sessions go on, not how they begin.
 const WARM: f64 = 0.5;
+const WARM_PER_SESSION: f64 = 0.001;
 
 impl Compare {
     /// Measures, and shows what came of it.
@@ -254,7 +256,7 @@ impl Workbench<'_> {
         set("--direction", case.direction.clone());
         set("--rate", case.rate.to_string());
         set("--seconds", self.compare.seconds.to_string());
-        set("--warm", WARM.to_string());
+        set("--warm", (WARM + WARM_PER_SESSION * case.sessions as f64).to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command
     }
