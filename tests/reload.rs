@@ -373,8 +373,6 @@ async fn a_watched_file_is_followed_and_what_needs_a_restart_is_said() {
     let one = server("one").await;
     let (edge, file) = start(|file| File { rest: "watch: true\nmedia: {workers: 2}\n".into(), ..file }, one);
     let file = file.route("app", one);
-    // A change counts once the watch has begun.
-    tokio::time::sleep(Duration::from_millis(700)).await;
     edge.write_routes(&file.text());
     edge.says(RELOADED, 1).await;
     let mut connection = TcpStream::connect(edge.http).await.unwrap();

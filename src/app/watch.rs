@@ -19,6 +19,8 @@ const MOST_STEPS: usize = 25;
 /// Follows one file.
 pub(super) struct Watcher {
     changes: mpsc::Receiver<()>,
+    /// Something happened that [`Watcher::changed`] has not returned for.
+    untold: bool,
     _watcher: RecommendedWatcher,
 }
 
@@ -38,19 +40,22 @@ impl Watcher {
         for (directory, _) in &places {
             watcher.watch(directory, RecursiveMode::NonRecursive)?;
         }
-        Ok(Watcher { changes, _watcher: watcher })
+        Ok(Watcher { changes, untold: false, _watcher: watcher })
     }
 
-    /// Returns when something happened to the file and it is quiet again.
+    /// Returns when something happened to the file and it is quiet again. Dropped before, it loses nothing: the next call
+    /// returns for it.
     pub(super) async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
+        if !self.untold && self.changes.recv().await.is_none() {
             return std::future::pending().await;
         }
+        self.untold = true;
         for _ in 0..MOST_STEPS {
             if timeout(QUIET, self.changes.recv()).await.is_err() {
-                return;
+                break;
             }
         }
+        self.untold = false;
     }
 }
 
@@ -74,4 +79,26 @@ fn concerns(event: &Event, names: &[OsString]) -> bool {
         path.file_name().is_some_and(|name| name == "..data" || names.iter().any(|own| own == name))
     };
     !is_reading && (event.paths.is_empty() || event.paths.iter().any(is_ours))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_survives_a_wait_that_is_dropped() {
+        let directory = std::env::temp_dir().join(format!("xrtc-watch-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&directory).unwrap();
+        let file = directory.join("routes.yml");
+        std::fs::write(&file, "a").unwrap();
+        let mut watcher = Watcher::new(&file).unwrap();
+        // As the edge's loop does when something else comes first, while the file is still being looked at.
+        assert!(timeout(QUIET / 4, watcher.changed()).await.is_err());
+        timeout(QUIET * 10, watcher.changed()).await.expect("told of what was there at the start");
+        assert!(timeout(QUIET * 2, watcher.changed()).await.is_err(), "told once");
+        std::fs::write(&file, "b").unwrap();
+        assert!(timeout(QUIET / 2, watcher.changed()).await.is_err());
+        timeout(QUIET * 10, watcher.changed()).await.expect("told of the change");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
 }

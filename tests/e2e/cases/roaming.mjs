@@ -7,7 +7,17 @@ import { until } from '../lib/processes.mjs';
 import { callEcho, echo } from './echotest.mjs';
 
 const NEW_ADDRESS = '10.50.0.9';
-const RULE = ['POSTROUTING', '-p', 'udp', '-d', addr.edgeFront, '--dport', String(ICE_PORT), '-j', 'SNAT', '--to-source', NEW_ADDRESS];
+
+// A rule of NAT counts for a flow that begins, and this one is running; with the next packet coming from the edge it would
+// begin there, and never get its new address. So packets towards the edge begin another flow, in a zone of their own,
+// and only what comes to the new address belongs to it.
+const TOWARDS_EDGE = ['-p', 'udp', '-d', addr.edgeFront, '--dport', String(ICE_PORT)];
+const ZONE = ['-j', 'CT', '--zone', '1'];
+const RULES = [
+  ['nat', 'POSTROUTING', ...TOWARDS_EDGE, '-j', 'SNAT', '--to-source', NEW_ADDRESS],
+  ['raw', 'PREROUTING', '-p', 'udp', '-d', NEW_ADDRESS, ...ZONE],
+  ['raw', 'OUTPUT', ...TOWARDS_EDGE, ...ZONE],
+];
 
 // Firefox checks its path every 5 s, give or take a fifth, and a busy machine may cost it one of them.
 const FOLLOWS = 25000;
@@ -17,9 +27,9 @@ async function roaming(test) {
   await callEcho(caller);
   await test.works(caller, 'echo', { data: echo });
   const session = test.session(caller, 'echo');
-  const nat = (action) => execIn(test.run, 'client', ['iptables', '-w', '-t', 'nat', action, ...RULE]);
+  const nat = (action, rules) => rules.forEach(([table, ...rule]) => execIn(test.run, 'client', ['iptables', '-w', '-t', table, action, ...rule]));
   execIn(test.run, 'client', ['ip', 'addr', 'add', `${NEW_ADDRESS}/24`, 'dev', 'c0']);
-  nat('-A');
+  nat('-A', RULES);
   try {
     const moved = await until('the edge follows the client', () =>
       test.edge.sessions('migrated').find((line) => line.session === session && line.to.startsWith(`${NEW_ADDRESS}:`)), { timeout: FOLLOWS });
@@ -27,7 +37,7 @@ async function roaming(test) {
     await mediaRises(caller, 'echo');
     await caller.data('echo', echo.text, echo.expected);
   } finally {
-    nat('-D');
+    nat('-D', [...RULES].reverse());
     execIn(test.run, 'client', ['ip', 'addr', 'del', `${NEW_ADDRESS}/24`, 'dev', 'c0']);
   }
 }
