@@ -111,6 +111,16 @@ fn every_key_is_read() {
     let Config { services, upstreams, media, limits, drain_timeout, watch, .. } = &loaded.config;
     assert_eq!((media.workers, media.backend_ports.clone(), media.offload), (3, 41000..=42000, false));
     assert_eq!((media.pin_workers, media.observe_rtp), (true, false));
+    assert_eq!(media.coalesce, Duration::from_micros(250));
+    let plain = load(UDP).config.media;
+    let held = plain.followed_by(media);
+    assert_eq!(
+        (held.observe_rtp, held.coalesce, &held.backend_ports),
+        (false, media.coalesce, &media.backend_ports)
+    );
+    assert_eq!((held.workers, held.socket_buffer), (plain.workers, plain.socket_buffer));
+    let stays = ["media.workers", "media.socket_buffer", "media.offload", "media.pin_workers"];
+    assert_eq!(plain.needs_restart(media), stays);
     assert_eq!(
         (media.socket_buffer, limits.signalling_body, limits.ws_message),
         (8 << 20, 64 << 10, 128 << 10)
@@ -324,6 +334,7 @@ fn defaults_are_the_documented_ones() {
         (media.workers, media.backend_ports, media.socket_buffer, media.offload, media.observe_rtp),
         (1, 40000..=50000, 4 << 20, true, true)
     );
+    assert_eq!(media.coalesce, Duration::from_micros(100));
     assert_eq!((limits.sessions, limits.http_connections), (100_000, 10_000));
     assert_eq!((limits.signalling_body, limits.ws_message), (1 << 20, 1 << 20));
     assert_eq!(drain_timeout, Duration::from_secs(30));
@@ -486,12 +497,13 @@ const BAD: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "media: {workers: 0, backend_ports: 9-1, socket_buffer: 4M}\nlimits: {sessions: many}\ndrain_timeout: soon\n\
+        "media: {workers: 0, backend_ports: 9-1, socket_buffer: 4M, coalesce: 2ms}\nlimits: {sessions: many}\ndrain_timeout: soon\n\
          services: {a: {proto: http, net: {addr: ':1'}}}",
         &[
             "1:18 media.workers: expected a whole number from 1 to 1024, found \"0\"",
             "1:36 media.backend_ports: expected a range of ports such as 40000-50000, found \"9-1\"",
             "1:56 media.socket_buffer: expected a size such as 65536, 64KiB or 4MiB, found \"4M\"",
+            "1:70 media.coalesce: expected 0, or a duration up to 1ms such as 100us, found \"2ms\"",
             "2:20 limits.sessions: expected a whole number, 1 or more, found \"many\"",
             "3:16 drain_timeout: expected a duration such as 30s, 100ms, 5m or 1h, found \"soon\"",
         ],

@@ -41,6 +41,7 @@ fn edge() -> PacketSide {
         offload: true,
         pin_workers: false,
         observe_rtp: true,
+        coalesce: std::time::Duration::ZERO,
     };
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     let side = PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, 100, events).unwrap();

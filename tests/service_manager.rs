@@ -106,6 +106,7 @@ fn workers_that_do_not_answer_are_noticed() {
         offload: true,
         pin_workers: false,
         observe_rtp: true,
+        coalesce: std::time::Duration::ZERO,
     };
     let (events, _events) = tokio::sync::mpsc::unbounded_channel();
     let packets = PacketSide::start(&[], &[], &media, 10, events).unwrap();
@@ -123,6 +124,7 @@ fn a_listener_that_nobody_uses_is_closed_and_its_address_is_free_again() {
         offload: true,
         pin_workers: false,
         observe_rtp: true,
+        coalesce: std::time::Duration::ZERO,
     };
     let (events, _events) = tokio::sync::mpsc::unbounded_channel();
     let packets = PacketSide::start(&[], &[], &media, 10, events).unwrap();

@@ -39,6 +39,7 @@ impl World {
             offload: true,
             pin_workers: false,
             observe_rtp: true,
+            coalesce: std::time::Duration::ZERO,
         };
         let packets = PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, 100, events).unwrap();
         World { packets, _events: receiver }

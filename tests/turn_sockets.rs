@@ -230,7 +230,7 @@ async fn a_reload_changes_users_and_peers_and_a_drain_lets_nobody_in() {
     let (client, signer, _) =
         tokio::task::spawn_blocking(move || allocated(server, "user", "pass")).await.unwrap();
     let other = Auth { users: vec![("new".into(), Secret::new("word"))], ..Auth::default() };
-    side.renew(&other, (Policy::default(), Vec::new()), LIMITS, 0).unwrap();
+    side.renew(&other, (Policy::default(), Vec::new()), LIMITS, 0, Duration::ZERO).unwrap();
     let side = tokio::task::spawn_blocking(move || {
         let permit = |number| {
             let peer = SocketAddr::new(LOCAL, 9);

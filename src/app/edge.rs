@@ -167,7 +167,7 @@ impl Edge {
         // From here on nothing fails, and nothing waits.
         let World { packets, connections, budgets, registrar, .. } = &self.world;
         packets.set_limits(&config.limits);
-        self.media.backend_ports = config.media.backend_ports.clone();
+        self.media = self.media.followed_by(&config.media);
         packets.set_media(&self.media);
         connections.set_limits(&config.limits);
         budgets.set_limits(&config.limits);

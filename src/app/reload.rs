@@ -89,7 +89,7 @@ impl Reloads {
         let media = loaded.config.media.clone();
         edge.apply(loaded.config.clone(), candidates).await.map_err(|error| error.to_string())?;
         loaded.render_warnings(false).lines().for_each(|line| warn!("{line}"));
-        for key in needs_restart(&self.started, &media) {
+        for key in self.started.needs_restart(&media) {
             warn!(key, "changed in the file, and stays as it was: it needs a restart");
         }
         Ok(changes)
@@ -135,17 +135,6 @@ fn changes(edge: &Edge, config: &Config, candidates: &[Candidate]) -> Vec<String
     changes.extend(after.iter().filter(|it| !before.contains(it)).map(|it| format!("+{it}")));
     changes.extend(before.iter().filter(|it| !after.contains(it)).map(|it| format!("-{it}")));
     changes
-}
-
-/// Keys of `media:` that hold from the start of the process to its end.
-fn needs_restart(started: &Media, wanted: &Media) -> Vec<&'static str> {
-    let keys = [
-        ("media.workers", started.workers != wanted.workers),
-        ("media.socket_buffer", started.socket_buffer != wanted.socket_buffer),
-        ("media.offload", started.offload != wanted.offload),
-        ("media.pin_workers", started.pin_workers != wanted.pin_workers),
-    ];
-    keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
 }
 
 /// Tells contents apart. `None`: the file cannot be read, which reading it will say.

@@ -133,10 +133,11 @@ impl Part for TurnPart {
         *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls.clone();
         let front_then = front(around.world, &self.side, tls);
         let (side, front, turn) = (self.side.clone(), self.front.clone(), turn.clone());
+        let coalesce = around.config.media.coalesce;
         Ok(Box::new(move || {
             front.store(Arc::new(front_then));
-            if let Err(error) = side.renew(&turn.auth, (policy, doors), limits(&turn), turn.bandwidth as u64)
-            {
+            let bandwidth = turn.bandwidth as u64;
+            if let Err(error) = side.renew(&turn.auth, (policy, doors), limits(&turn), bandwidth, coalesce) {
                 warn!(service = %side.service(), %error, "credentials stay as they were");
             }
         }))

@@ -130,6 +130,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("media.offload", &[]),
     ("media.pin_workers", &[]),
     ("media.observe_rtp", &[]),
+    ("media.coalesce", &[]),
     ("limits.sessions", &[]),
     ("limits.session_packets", &[]),
     ("limits.session_bytes", &[]),
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!(
             warnings("media: {quux: 1}"),
             ["1:9 media.quux: unknown key, ignored (the nearest known key is `observe_rtp`; \
-              known here: workers, backend_ports, socket_buffer, offload, pin_workers, observe_rtp)"]
+              known here: workers, backend_ports, socket_buffer, offload, pin_workers, observe_rtp, coalesce)"]
         );
     }
 

@@ -392,4 +392,27 @@ pub struct Media {
     pub pin_workers: bool,
     /// `observe_rtp`: statistics of RTP streams per session, default true.
     pub observe_rtp: bool,
+    /// `coalesce`: how long a packet thread under load sleeps before it looks for packets again, default 100 µs; zero: it is
+    /// woken by each.
+    pub coalesce: Duration,
+}
+
+impl Media {
+    /// What holds in a running process once the file asks for `wanted`: some of it stays as it was at the start.
+    pub fn followed_by(&self, wanted: &Media) -> Media {
+        let Media { workers, socket_buffer, offload, pin_workers, .. } = *self;
+        Media { workers, socket_buffer, offload, pin_workers, ..wanted.clone() }
+    }
+
+    /// Keys that differ between the running process and the file.
+    pub fn needs_restart(&self, wanted: &Media) -> Vec<&'static str> {
+        let held = self.followed_by(wanted);
+        let keys = [
+            ("media.workers", held.workers != wanted.workers),
+            ("media.socket_buffer", held.socket_buffer != wanted.socket_buffer),
+            ("media.offload", held.offload != wanted.offload),
+            ("media.pin_workers", held.pin_workers != wanted.pin_workers),
+        ];
+        keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
+    }
 }

@@ -300,6 +300,7 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         offload: true,
         pin_workers: false,
         observe_rtp: true,
+        coalesce: Duration::from_micros(100),
     };
     if let Some(section) = root.section(findings, "media") {
         let workers = |text: &str| addr::number(text).filter(|count| (1..=MAX_WORKERS).contains(count));
@@ -313,9 +314,15 @@ fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
         media.offload = section.flag(findings, "offload", media.offload);
         media.pin_workers = section.flag(findings, "pin_workers", media.pin_workers);
         media.observe_rtp = section.flag(findings, "observe_rtp", media.observe_rtp);
+        let coalesce = |text: &str| duration(text).filter(|nap| *nap <= LONGEST_COALESCE);
+        let expected = "0, or a duration up to 1ms such as 100us";
+        media.coalesce = section.read(findings, "coalesce", expected, coalesce).unwrap_or(media.coalesce);
     }
     media
 }
+
+/// More than any socket buffer holds packets for at a gigabit per second would only lose some.
+const LONGEST_COALESCE: Duration = Duration::from_millis(1);
 
 /// More packet threads than any machine has cores for would only be a slip of the pen.
 const MAX_WORKERS: usize = 1024;

@@ -6,7 +6,8 @@
 //! wrong worker, travel through their inboxes.
 
 mod batch;
-mod linger;
+mod coalesce;
+mod idle;
 mod listeners;
 mod metrics;
 mod parcel;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, trace, warn};
 
 use super::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender, pin_to};
+use super::idle::Idle;
 use super::socket::Socket;
 use super::tcp::FromStream;
 use super::worker_backends::BackendEnd;
@@ -69,6 +70,7 @@ pub(super) struct Worker {
     /// Sockets that may have something to read; each stands here once.
     pub(super) ready: VecDeque<Via>,
     pub(super) replies: usize,
+    pub(super) idle: Idle,
     pub(super) published: Instant,
     /// Something was counted since.
     pub(super) unpublished: bool,
@@ -88,6 +90,7 @@ impl Worker {
             now,
         });
         forwarder.follow_streams(setup.media.observe_rtp);
+        let idle = Idle::new(setup.media.coalesce, now);
         Ok(Worker {
             number: setup.number,
             poll: setup.poll,
@@ -107,6 +110,7 @@ impl Worker {
             sender: Sender::new(),
             dirty: Vec::new(),
             replies: 0,
+            idle,
             published: now,
             unpublished: false,
             more_commands: false,
@@ -165,10 +169,7 @@ impl Worker {
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => None,
         };
-        match self.poll.poll(events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => other?,
-        }
+        self.idle.wait(&mut self.poll, events, timeout)?;
         for event in events.iter().filter(|event| event.token() != WAKE) {
             let Token(token) = event.token();
             let via = if token < BACKENDS {
@@ -227,6 +228,7 @@ impl Worker {
         if new.is_empty() {
             return Ok(0);
         }
+        self.idle.busy();
         // A client's check may follow its registration closely: whoever sent it had the command sent before.
         self.read_commands(now)?;
         let mut wire = Wire { messages: new.len() as u64, calls: 1, ..Wire::default() };

@@ -10,6 +10,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
 use super::ToWorker;
+use super::idle::Idle;
 use super::socket::Socket;
 use super::worker::Worker;
 use crate::forward::{DropReason, Received, Via};
@@ -43,6 +44,7 @@ impl Worker {
                 ToWorker::Limits(limits) => self.forwarder.set_limits(now, &limits),
                 ToWorker::Media(media) => {
                     self.forwarder.follow_streams(media.observe_rtp);
+                    self.idle = Idle::new(media.coalesce, now);
                     self.media = media;
                 }
                 ToWorker::Command(command) => {

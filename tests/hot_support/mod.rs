@@ -72,6 +72,7 @@ pub fn media() -> Media {
         offload: true,
         pin_workers: false,
         observe_rtp: true,
+        coalesce: std::time::Duration::ZERO,
     }
 }
 

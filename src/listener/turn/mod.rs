@@ -125,7 +125,8 @@ enum ToWorker {
         serial: u64,
         parcel: Parcel,
     },
-    Renew(Arc<Policy>, u64),
+    /// Whom relays may reach, bytes per second, `media.coalesce`.
+    Renew(Arc<Policy>, u64, Duration),
     /// Are you there?
     Ping(mpsc::Sender<()>),
     /// The newest allocations, so many, of this user or of all.
@@ -231,7 +232,9 @@ impl TurnSide {
                 seed: rand::random(),
                 now,
             });
-            let setup = worker::Setup { number, poll, queue, listener, server, shared: shared.clone(), now };
+            let shared = shared.clone();
+            let coalesce = facts.media.coalesce;
+            let setup = worker::Setup { number, poll, queue, listener, server, shared, coalesce, now };
             threads.push(spawn(number, Worker::new(setup)?)?);
         }
         *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
@@ -333,13 +336,17 @@ impl TurnSide {
         (mut policy, doors): (Policy, Vec<StreamDoor>),
         limits: Limits,
         bandwidth: u64,
+        coalesce: Duration,
     ) -> Result<(), WebhookError> {
         self.0.store.renew(auth)?;
         self.0.quotas.set(limits);
         self.0.doors.store(Arc::new(doors));
         policy.own_ports.push(self.0.address.port());
         let policy = Arc::new(policy);
-        self.0.inboxes.iter().for_each(|inbox| inbox.tell(ToWorker::Renew(policy.clone(), bandwidth)));
+        self.0
+            .inboxes
+            .iter()
+            .for_each(|inbox| inbox.tell(ToWorker::Renew(policy.clone(), bandwidth, coalesce)));
         Ok(())
     }
 

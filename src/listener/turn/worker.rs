@@ -19,7 +19,7 @@ use super::world::World;
 use super::{ASKING, Shared, ToWorker};
 use crate::auth::{Purpose, Query};
 use crate::listener::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender};
-use crate::listener::linger::{LONGEST, Linger};
+use crate::listener::idle::Idle;
 use crate::listener::socket::Socket;
 use crate::stun::{self, AttributeType};
 use crate::turn::wire::{DATA_HEAD_MAX, channel_header, data_head};
@@ -44,6 +44,8 @@ pub(super) struct Setup {
     pub(super) listener: Socket,
     pub(super) server: Server,
     pub(super) shared: Arc<Shared>,
+    /// `media.coalesce`.
+    pub(super) coalesce: Duration,
     pub(super) now: Instant,
 }
 
@@ -68,9 +70,7 @@ pub(super) struct Worker {
     receiver: Receiver,
     sender: Sender,
     ready: VecDeque<Via>,
-    /// The last turn brought datagrams.
-    was_busy: bool,
-    linger: Linger,
+    idle: Idle,
     dirty: Vec<Via>,
     replies: usize,
     /// TCP clients by the number of their connection.
@@ -101,8 +101,7 @@ impl Worker {
             receiver: Receiver::new(),
             sender: Sender::new(),
             ready: VecDeque::from([Via::Listener]),
-            was_busy: false,
-            linger: Linger::new(),
+            idle: Idle::new(setup.coalesce, setup.now),
             dirty: Vec::new(),
             replies: 0,
             links: HashMap::new(),
@@ -146,13 +145,7 @@ impl Worker {
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => None,
         };
-        let has_time = timeout != Some(Duration::ZERO);
-        if !(has_time && self.look_longer(events)?) {
-            match self.poll.poll(events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => other?,
-            }
-        }
+        self.idle.wait(&mut self.poll, events, timeout)?;
         for event in events.iter() {
             match event.token() {
                 WAKE => {}
@@ -161,25 +154,6 @@ impl Worker {
             }
         }
         Ok(())
-    }
-
-    /// Before it sleeps: whether there is more at once.
-    fn look_longer(&mut self, events: &mut Events) -> io::Result<bool> {
-        let start = Instant::now();
-        if !std::mem::take(&mut self.was_busy) || !self.linger.is_worth_it(start) {
-            return Ok(false);
-        }
-        loop {
-            match self.poll.poll(events, Some(Duration::ZERO)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => other?,
-            }
-            let (now, found) = (Instant::now(), !events.is_empty());
-            if found || now - start >= LONGEST {
-                self.linger.looked(now, now - start, found);
-                return Ok(found);
-            }
-        }
     }
 
     fn mark_ready(&mut self, via: Via) {
@@ -228,7 +202,9 @@ impl Worker {
             // The queue is empty; the next datagram raises a new edge.
             socket.ready = false;
         }
-        self.was_busy |= !new.is_empty();
+        if !new.is_empty() {
+            self.idle.busy();
+        }
         for i in new {
             let Some(datagram) = self.receiver.datagram(i) else { continue };
             match via {
@@ -432,7 +408,10 @@ impl Worker {
                     self.deliver(verdict, segment);
                 }
             }
-            ToWorker::Renew(policy, bandwidth) => self.server.renew(policy, bandwidth, &self.world),
+            ToWorker::Renew(policy, bandwidth, coalesce) => {
+                self.server.renew(policy, bandwidth, &self.world);
+                self.idle = Idle::new(coalesce, now);
+            }
             // Who asked may have gone.
             ToWorker::Ping(answer) => drop(answer.send(())),
             ToWorker::List(most, user, answer) => {

@@ -1,0 +1,164 @@
+//! Whether a worker that has run out of packets sleeps for a moment whatever comes, or until the next packet comes. Decides over
+//! moments; never waits itself.
+//!
+//! Falling asleep and being woken costs as much as forwarding a packet does, most of all in a virtual machine, and so does waking
+//! whoever receives. Where packets follow each other closely, a nap has several of them pay for one waking, as network cards
+//! do it with their interrupts. A packet waits for it, though, so only a worker with a good part of its time taken does it;
+//! with time to spare it answers at once. Where packets come one by one, a nap would only be one more waking: naps are
+//! judged by what had come when they were over, and given up for a while.
+
+use std::time::{Duration, Instant};
+
+/// How often it is decided anew.
+const WINDOW: Duration = Duration::from_millis(5);
+/// Naps begin where a third of the time is work.
+const BUSY_FROM: u32 = 3;
+/// And end where less than a sixth is: they save about a quarter of it, and half of the traffic may go.
+const BUSY_UNTIL: u32 = 6;
+/// They are tried from so many rests in a window on, a waking every 250 µs.
+const TRIED_FROM: u128 = 20;
+/// One nap in so many may be in vain. With fewer than one packet per nap on average it is more than a third (e^-1).
+const VAIN_AT_MOST: u32 = 3;
+/// Where more are, naps are given up for so long: a twentieth of the time goes into trying.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The rests of one worker.
+#[derive(Debug)]
+pub(super) struct Coalescing {
+    nap: Duration,
+    naps: bool,
+    not_before: Instant,
+    /// The window; what follows is counted in it.
+    since: Instant,
+    /// Times that packets had come and nothing was left to do.
+    rests: u32,
+    vain: u32,
+    asleep: Duration,
+}
+
+impl Coalescing {
+    /// `nap`: how long; zero: never.
+    pub(super) fn new(nap: Duration, now: Instant) -> Coalescing {
+        Coalescing {
+            nap,
+            naps: false,
+            not_before: now,
+            since: now,
+            rests: 0,
+            vain: 0,
+            asleep: Duration::ZERO,
+        }
+    }
+
+    /// How long to sleep, now that packets came and nothing is left to do.
+    pub(super) fn nap(&mut self, now: Instant) -> Option<Duration> {
+        if self.nap.is_zero() {
+            return None;
+        }
+        self.rests += 1;
+        let passed = now.saturating_duration_since(self.since);
+        if passed >= WINDOW {
+            self.decide(now, passed);
+            (self.since, self.rests, self.vain, self.asleep) = (now, 0, 0, Duration::ZERO);
+        }
+        self.naps.then_some(self.nap)
+    }
+
+    /// The nap is over, and nothing had come.
+    pub(super) fn was_vain(&mut self) {
+        self.vain += 1;
+    }
+
+    /// The worker slept, for a nap or until something came.
+    pub(super) fn slept(&mut self, time: Duration) {
+        self.asleep += time;
+    }
+
+    fn decide(&mut self, now: Instant, passed: Duration) {
+        let busy = passed.saturating_sub(self.asleep);
+        if !self.naps {
+            let often = u128::from(self.rests) * WINDOW.as_nanos() >= TRIED_FROM * passed.as_nanos();
+            self.naps = often && busy * BUSY_FROM >= passed && now >= self.not_before;
+        } else if self.vain * VAIN_AT_MOST > self.rests {
+            self.naps = false;
+            self.not_before = now + PAUSE;
+        } else {
+            self.naps = busy * BUSY_UNTIL >= passed;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAP: Duration = Duration::from_micros(100);
+
+    /// A second in which a packet comes every `gap` and takes `work`, microseconds. Returns how often the worker fell asleep, and the
+    /// longest that a packet waited.
+    fn second(nap: Duration, gap: u64, work: u64) -> (u32, Duration) {
+        let (gap, work) = (Duration::from_micros(gap), Duration::from_micros(work));
+        let start = Instant::now();
+        let mut coalescing = Coalescing::new(nap, start);
+        let (mut now, mut next, mut sleeps, mut longest) = (start, start, 0, Duration::ZERO);
+        while now < start + Duration::from_secs(1) {
+            while next <= now {
+                longest = longest.max(now - next);
+                (now, next) = (now + work, next + gap);
+            }
+            if let Some(nap) = coalescing.nap(now) {
+                (now, sleeps) = (now + nap, sleeps + 1);
+                coalescing.slept(nap);
+                if next <= now {
+                    continue;
+                }
+                coalescing.was_vain();
+            }
+            coalescing.slept(next.saturating_duration_since(now));
+            (now, sleeps) = (next.max(now), sleeps + 1);
+        }
+        (sleeps, longest)
+    }
+
+    #[test]
+    fn a_worker_with_much_to_do_lets_packets_share_a_waking() {
+        for (gap, work, at_most) in [(25, 12, 6000), (40, 15, 7000), (90, 40, 8500)] {
+            let ((with, longest), (without, _)) = (second(NAP, gap, work), second(Duration::ZERO, gap, work));
+            assert!(with < at_most && with < without, "{gap} {work}: {with} instead of {without}");
+            assert!(longest <= 2 * NAP, "{gap} {work}: {longest:?}");
+        }
+    }
+
+    #[test]
+    fn one_with_time_to_spare_takes_each_packet_at_once() {
+        for (gap, work) in [(40, 10), (90, 20), (1000, 10), (20_000, 10)] {
+            assert_eq!(second(NAP, gap, work), second(Duration::ZERO, gap, work), "{gap} {work}");
+        }
+    }
+
+    #[test]
+    fn where_they_come_one_by_one_next_to_nothing_is_lost_by_trying() {
+        for (gap, work) in [(240, 100), (300, 150), (1000, 500)] {
+            let ((with, _), (without, _)) = (second(NAP, gap, work), second(Duration::ZERO, gap, work));
+            assert!(with - without <= without / 15, "{gap} {work}: {with} instead of {without}");
+        }
+    }
+
+    #[test]
+    fn naps_end_with_the_load() {
+        let mut now = Instant::now();
+        let mut coalescing = Coalescing::new(NAP, now);
+        let mut after = |coalescing: &mut Coalescing, work: u64, asleep: u64| {
+            for _ in 0..200 {
+                now += Duration::from_micros(work + asleep);
+                coalescing.slept(Duration::from_micros(asleep));
+                coalescing.nap(now);
+            }
+            coalescing.nap(now).is_some()
+        };
+        assert!(!after(&mut coalescing, 30, 70));
+        assert!(after(&mut coalescing, 40, 60));
+        assert!(after(&mut coalescing, 30, 100), "what they save does not end them");
+        assert!(!after(&mut coalescing, 15, 100));
+    }
+}
