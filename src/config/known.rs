@@ -301,7 +301,7 @@ mod tests {
         );
         assert_eq!(
             warnings("media: {quux: 1}"),
-            ["1:9 media.quux: unknown key, ignored (the nearest known key is `observe_rtp`; \
+            ["1:9 media.quux: unknown key, ignored (the nearest known key is `coalesce`; \
               known here: workers, backend_ports, socket_buffer, offload, pin_workers, observe_rtp, coalesce)"]
         );
     }
