@@ -198,8 +198,8 @@ impl Starting<'_> {
         let at = free_udp()?;
         let mut command = self.command();
         command.args(["--foreground", "--log-stderr", "--log-level=1", "--num-threads=1"]);
-        // -1: no kernel module, so that userspace forwards. Each session takes four ports, beside those of the generator.
-        command.args(["--table=-1", "--interface=127.0.0.3", "--port-min=10000", "--port-max=65000"]);
+        // -1: no kernel module, so that userspace forwards. Each session takes four ports and descriptors, beside those of the generator.
+        command.args(["--table=-1", "--interface=127.0.0.1", "--port-min=10000", "--port-max=65000"]);
         command.arg(format!("--listen-ng={at}"));
         let child = Child::spawn(command, self.core)?;
         self.when_ready(child, at, || answers(at, b"ready d7:command4:pinge"))
