@@ -13,7 +13,7 @@ use support::client::{Client, Negotiated, negotiate_as};
 use support::edge::Edge;
 use support::peer::{Peer, media_packet};
 use support::routes::{shared, with_udp};
-use support::stream::{self, Framed, FramedConn, receive_frame, send_frame};
+use support::stream::{self, Framed, FramedConn, Reading, receive_frame, send_frame};
 use support::tap::Tap;
 use support::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -118,7 +118,7 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_loses_only_media() {
     let (slow, framed) = connect(edge.http, In::Plain, usize::MAX).await;
     let quick = Client::connect(edge.http).await;
     assert_eq!(slow.ping("hello").await, format!("hello via {}", slow.handle));
-    framed.read(false);
+    framed.read(Reading::Nothing);
     let packet = media_packet(&"x".repeat(1000));
     let mut slowest = Duration::ZERO;
     for burst in 0..40 {
@@ -131,11 +131,35 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_loses_only_media() {
     }
     assert!(slowest < Duration::from_millis(500), "a client over UDP waited {slowest:?}");
     assert!(edge.memory() < 200 << 20, "{} bytes in use", edge.memory());
-    framed.read(true);
-    // DTLS was not lost meanwhile, and the session goes on.
+    let seen = backend.peer(slow.handle);
+    has_echoed_all(&seen.tap, &framed).await;
+    // What is more than media waits for the client, however much media gave way before it.
+    let backend_side = seen.connected().await;
+    for n in 0..20 {
+        backend_side.dtls.write(format!("kept {n}").as_bytes(), None).await.unwrap();
+    }
+    framed.read(Reading::AllButMedia);
+    for n in 0..20 {
+        let kept = format!("kept {n}");
+        assert_eq!(slow.next_data(&kept).await, kept);
+    }
+    // And the session goes on.
+    framed.read(Reading::Everything);
     assert_eq!(slow.ping_data("still here").await, "echo still here");
     let log = edge.end();
     assert!(log.contains("reason=\"tcp_client_slow\""), "{log}");
+}
+
+/// Returns when the backend has nothing left of what the client sent before: a mark goes the way of the media in front of it,
+/// and is sent again as one may be lost where the backend's own buffers are full.
+async fn has_echoed_all(backend: &Tap, client: &Framed) {
+    let all = async {
+        while !backend.has_sent(b"the mark") {
+            client.inject(&media_packet("the mark"));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(30, "the echo of what was injected", all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

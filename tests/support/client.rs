@@ -75,9 +75,13 @@ impl Client {
     /// Sends `text` as DTLS application data and returns what comes back.
     pub async fn ping_data(&self, text: &str) -> String {
         self.peer.dtls.write(text.as_bytes(), None).await.unwrap();
+        self.next_data(&format!("the encrypted echo of {text}")).await
+    }
+
+    /// The next DTLS application data, which is `what`.
+    pub async fn next_data(&self, what: &str) -> String {
         let mut buffer = vec![0; 2048];
-        let what = format!("the encrypted echo of {text}");
-        let len = within(5, &what, self.peer.dtls.read(&mut buffer, None)).await.unwrap();
+        let len = within(5, what, self.peer.dtls.read(&mut buffer, None)).await.unwrap();
         String::from_utf8_lossy(&buffer[..len]).into_owned()
     }
 }

@@ -92,7 +92,17 @@ pub struct Framed {
     peer: SocketAddr,
     out: mpsc::UnboundedSender<Vec<u8>>,
     packets: Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
-    reading: watch::Sender<bool>,
+    reading: watch::Sender<Reading>,
+}
+
+/// What of a connection is read, and handed to the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    Everything,
+    Nothing,
+    /// Everything is read, but media goes no further: an agent keeps a megabyte at most, and would lose what comes behind a
+    /// heap of it.
+    AllButMedia,
 }
 
 impl Framed {
@@ -104,7 +114,7 @@ impl Framed {
         let (reader, mut writer) = tokio::io::split(stream);
         let (out, mut to_send) = mpsc::unbounded_channel::<Vec<u8>>();
         let (received, packets) = mpsc::unbounded_channel();
-        let (reading, may_read) = watch::channel(true);
+        let (reading, what) = watch::channel(Reading::Everything);
         tokio::spawn(async move {
             let mut sent = 0;
             while let Some(packet) = to_send.recv().await {
@@ -114,12 +124,12 @@ impl Framed {
             }
             let _ = writer.shutdown().await;
         });
-        tokio::spawn(read(reader, received, may_read));
+        tokio::spawn(read(reader, received, what));
         Arc::new(Framed { local, peer, out, packets: Mutex::new(packets), reading })
     }
 
-    /// Stops reading from the connection, or goes on.
-    pub fn read(&self, reading: bool) {
+    /// What is read from the connection from now on.
+    pub fn read(&self, reading: Reading) {
         self.reading.send_replace(reading);
     }
 
@@ -132,15 +142,22 @@ impl Framed {
 async fn read<S: AsyncRead>(
     mut reader: ReadHalf<S>,
     received: mpsc::UnboundedSender<Vec<u8>>,
-    mut may_read: watch::Receiver<bool>,
+    mut reading: watch::Receiver<Reading>,
 ) {
     loop {
-        if may_read.wait_for(|reading| *reading).await.is_err() {
+        if reading.wait_for(|reading| *reading != Reading::Nothing).await.is_err() {
             return;
         }
         let Ok(len) = reader.read_u16().await else { return };
         let mut packet = vec![0; usize::from(len)];
-        if reader.read_exact(&mut packet).await.is_err() || received.send(packet).is_err() {
+        if reader.read_exact(&mut packet).await.is_err() {
+            return;
+        }
+        let is_media = packet.first().is_some_and(|first| *first >= 0x80);
+        if is_media && *reading.borrow() == Reading::AllButMedia {
+            continue;
+        }
+        if received.send(packet).is_err() {
             return;
         }
     }

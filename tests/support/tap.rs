@@ -55,6 +55,11 @@ impl Tap {
         self.received.lock().unwrap().iter().filter(|datagram| !datagram.is_stun()).count()
     }
 
+    /// Whether a datagram with `needle` in it was sent.
+    pub fn has_sent(&self, needle: &[u8]) -> bool {
+        self.sent.lock().unwrap().iter().rev().any(|datagram| datagram.contains(needle))
+    }
+
     /// Sends from the agent's own address without the agent's knowledge, and without a note.
     pub async fn inject(&self, bytes: &[u8], to: SocketAddr) {
         self.socket.send_to(bytes, to).await.unwrap();
