@@ -34,15 +34,7 @@ struct Call {
 }
 
 fn edge() -> PacketSide {
-    let media = Media {
-        workers: 1,
-        backend_ports: 20_000..=39_999,
-        socket_buffer: 4 << 20,
-        offload: true,
-        pin_workers: false,
-        observe_rtp: true,
-        coalesce: std::time::Duration::ZERO,
-    };
+    let media = Media { backend_ports: 20_000..=39_999, ..Media::new(1) };
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     let side = PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, 100, events).unwrap();
     side.set_limits(&Limits { session_packets: RATE, ..Limits::default() });

@@ -99,15 +99,7 @@ fn the_watchdog_is_fed_three_times_as_often_as_it_wants() {
 
 #[test]
 fn workers_that_do_not_answer_are_noticed() {
-    let media = Media {
-        workers: 2,
-        backend_ports: 40_000..=50_000,
-        socket_buffer: 65_536,
-        offload: true,
-        pin_workers: false,
-        observe_rtp: true,
-        coalesce: std::time::Duration::ZERO,
-    };
+    let media = Media { socket_buffer: 65_536, ..Media::new(2) };
     let (events, _events) = tokio::sync::mpsc::unbounded_channel();
     let packets = PacketSide::start(&[], &[], &media, 10, events).unwrap();
     assert!(packets.is_alive(Duration::from_secs(5)));
@@ -117,15 +109,7 @@ fn workers_that_do_not_answer_are_noticed() {
 
 #[test]
 fn a_listener_that_nobody_uses_is_closed_and_its_address_is_free_again() {
-    let media = Media {
-        workers: 2,
-        backend_ports: 40_000..=50_000,
-        socket_buffer: 65_536,
-        offload: true,
-        pin_workers: false,
-        observe_rtp: true,
-        coalesce: std::time::Duration::ZERO,
-    };
+    let media = Media { socket_buffer: 65_536, ..Media::new(2) };
     let (events, _events) = tokio::sync::mpsc::unbounded_channel();
     let packets = PacketSide::start(&[], &[], &media, 10, events).unwrap();
     let any = "127.0.0.1:0".parse().unwrap();

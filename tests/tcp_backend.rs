@@ -32,15 +32,7 @@ struct World {
 impl World {
     fn new() -> World {
         let (events, receiver) = mpsc::unbounded_channel();
-        let media = Media {
-            workers: 2,
-            backend_ports: 40_000..=50_000,
-            socket_buffer: 1 << 18,
-            offload: true,
-            pin_workers: false,
-            observe_rtp: true,
-            coalesce: std::time::Duration::ZERO,
-        };
+        let media = Media { socket_buffer: 1 << 18, ..Media::new(2) };
         let packets = PacketSide::start(&["127.0.0.1:0".parse().unwrap()], &[], &media, 100, events).unwrap();
         World { packets, _events: receiver }
     }

@@ -56,8 +56,8 @@ pub(super) struct Edge {
     pub(super) world: World,
     pub(super) config: Config,
     pub(super) candidates: Vec<Candidate>,
-    /// How sockets are opened: as the process was started, but for the ports towards backends.
-    media: Media,
+    /// What holds of `media:` while it runs: how the process was started, but for what follows a reload.
+    pub(super) media: Media,
     pub(super) ports: Vec<Port>,
     pub(super) parts: Vec<Running>,
     udp: Vec<Listener>,
@@ -160,14 +160,15 @@ impl Edge {
         self.world.registrar.forget_databases();
         let listeners = self.plan_listeners(&config)?;
         let ports = ports::plan(self, &config, &lines).await?;
+        let media = self.media.followed_by(&config.media);
         let around =
-            Surroundings { world: &self.world, config: &config, candidates: &candidates, media: &self.media };
+            Surroundings { world: &self.world, config: &config, candidates: &candidates, media: &media };
         let parts = parts::plan(&self.parts, around)?;
 
         // From here on nothing fails, and nothing waits.
         let World { packets, connections, budgets, registrar, .. } = &self.world;
         packets.set_limits(&config.limits);
-        self.media = self.media.followed_by(&config.media);
+        self.media = media;
         packets.set_media(&self.media);
         connections.set_limits(&config.limits);
         budgets.set_limits(&config.limits);

@@ -12,7 +12,7 @@ use super::edge::Edge;
 use super::systemd;
 use super::watch::Watcher;
 use crate::config::resolve::{self, Candidate};
-use crate::config::{Config, Loaded, Media};
+use crate::config::{Config, Loaded};
 
 /// Why the file is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +27,12 @@ pub(super) struct Reloads {
     watcher: Option<Watcher>,
     /// Of the contents that were read last, whatever came of them.
     seen: Option<u64>,
-    /// What the workers were started with.
-    started: Media,
 }
 
 impl Reloads {
     pub(super) fn new(config: &Config) -> Self {
         let file = config.file.clone();
-        let mut reloads = Reloads { seen: None, file, watcher: None, started: config.media.clone() };
+        let mut reloads = Reloads { seen: None, file, watcher: None };
         reloads.watch(config.watch);
         // Watched from here on. What happened to the file while the edge started shows in what it says now.
         let now = digest(&reloads.file);
@@ -89,7 +87,7 @@ impl Reloads {
         let media = loaded.config.media.clone();
         edge.apply(loaded.config.clone(), candidates).await.map_err(|error| error.to_string())?;
         loaded.render_warnings(false).lines().for_each(|line| warn!("{line}"));
-        for key in self.started.needs_restart(&media) {
+        for key in edge.media.needs_restart(&media) {
             warn!(key, "changed in the file, and stays as it was: it needs a restart");
         }
         Ok(changes)

@@ -133,7 +133,7 @@ impl Part for TurnPart {
         *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls.clone();
         let front_then = front(around.world, &self.side, tls);
         let (side, front, turn) = (self.side.clone(), self.front.clone(), turn.clone());
-        let coalesce = around.config.media.coalesce;
+        let coalesce = around.media.coalesce;
         Ok(Box::new(move || {
             front.store(Arc::new(front_then));
             let bandwidth = turn.bandwidth as u64;

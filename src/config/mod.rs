@@ -398,6 +398,19 @@ pub struct Media {
 }
 
 impl Media {
+    /// The defaults, with so many packet threads.
+    pub fn new(workers: usize) -> Media {
+        Media {
+            workers,
+            backend_ports: 40_000..=50_000,
+            socket_buffer: 4 << 20,
+            offload: true,
+            pin_workers: false,
+            observe_rtp: true,
+            coalesce: Duration::from_micros(100),
+        }
+    }
+
     /// What holds in a running process once the file asks for `wanted`: some of it stays as it was at the start.
     pub fn followed_by(&self, wanted: &Media) -> Media {
         let Media { workers, socket_buffer, offload, pin_workers, .. } = *self;
@@ -406,12 +419,11 @@ impl Media {
 
     /// Keys that differ between the running process and the file.
     pub fn needs_restart(&self, wanted: &Media) -> Vec<&'static str> {
-        let held = self.followed_by(wanted);
         let keys = [
-            ("media.workers", held.workers != wanted.workers),
-            ("media.socket_buffer", held.socket_buffer != wanted.socket_buffer),
-            ("media.offload", held.offload != wanted.offload),
-            ("media.pin_workers", held.pin_workers != wanted.pin_workers),
+            ("media.workers", self.workers != wanted.workers),
+            ("media.socket_buffer", self.socket_buffer != wanted.socket_buffer),
+            ("media.offload", self.offload != wanted.offload),
+            ("media.pin_workers", self.pin_workers != wanted.pin_workers),
         ];
         keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
     }

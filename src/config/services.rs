@@ -293,15 +293,7 @@ fn transports(kind: &ServiceKind) -> &'static [Transport] {
 }
 
 fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
-    let mut media = Media {
-        workers: cores.max(1),
-        backend_ports: 40_000..=50_000,
-        socket_buffer: 4 << 20,
-        offload: true,
-        pin_workers: false,
-        observe_rtp: true,
-        coalesce: Duration::from_micros(100),
-    };
+    let mut media = Media::new(cores.max(1));
     if let Some(section) = root.section(findings, "media") {
         let workers = |text: &str| addr::number(text).filter(|count| (1..=MAX_WORKERS).contains(count));
         let expected = "a whole number from 1 to 1024";

@@ -65,15 +65,7 @@ pub fn the_counter_counts() {
 }
 
 pub fn media() -> Media {
-    Media {
-        workers: 1,
-        backend_ports: 20_000..=39_999,
-        socket_buffer: 1 << 20,
-        offload: true,
-        pin_workers: false,
-        observe_rtp: true,
-        coalesce: std::time::Duration::ZERO,
-    }
+    Media { backend_ports: 20_000..=39_999, socket_buffer: 1 << 20, ..Media::new(1) }
 }
 
 pub fn socket() -> UdpSocket {

@@ -94,20 +94,20 @@ impl World {
 
     /// Has it read another file; fails where it refuses.
     pub async fn reload(&self, file: &File) {
-        let before = self.edge.log().matches(RELOADED).count();
-        let World { turn, ice, web, admin, .. } = *self;
-        self.edge.write_routes(&file.text(&Places { turn, ice, web, admin }));
-        self.edge.signal("HUP");
-        self.edge.says(RELOADED, before + 1).await;
+        self.read_again(file, RELOADED).await;
     }
 
     /// Has it read a file that it refuses.
     pub async fn reload_badly(&self, file: &File) {
-        let before = self.edge.log().matches(REFUSED).count();
+        self.read_again(file, REFUSED).await;
+    }
+
+    async fn read_again(&self, file: &File, outcome: &str) {
+        let before = self.edge.log().matches(outcome).count();
         let World { turn, ice, web, admin, .. } = *self;
         self.edge.write_routes(&file.text(&Places { turn, ice, web, admin }));
         self.edge.signal("HUP");
-        self.edge.says(REFUSED, before + 1).await;
+        self.edge.says(outcome, before + 1).await;
     }
 
     pub fn log(&self) -> String {

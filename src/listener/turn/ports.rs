@@ -203,8 +203,7 @@ mod tests {
 
     fn ports(range: RangeInclusive<u16>) -> Ports {
         let addresses = vec![External::new([127, 0, 0, 1].into(), None).unwrap()];
-        let media = crate::config::Config::from_text("services: {a: {proto: upstream, servers: [http://a]}}");
-        Ports::new(Externals { addresses, ports: range }, &media.unwrap().config.media)
+        Ports::new(Externals { addresses, ports: range }, &Media::new(1))
     }
 
     /// Ranges of their own, so that tests do not meet.
