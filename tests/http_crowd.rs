@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::edge::{Edge, Ground};
+use support::edge::{ALL_LISTENS, Edge, Ground};
 
 /// Connections of each kind.
 const CROWD: usize = 1000;
@@ -214,7 +214,7 @@ impl Few {
             .unwrap();
         let edge = Few { child, log, http };
         let start = Instant::now();
-        while TcpStream::connect(http).is_err() {
+        while !edge.log().contains(ALL_LISTENS) {
             assert!(start.elapsed() < Duration::from_secs(10), "{}", edge.log());
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,11 +1,14 @@
 //! The built `xrtc`, as a process, on free loopback ports.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+/// What it says once every one of its ports is open; they are opened one after the other.
+pub const ALL_LISTENS: &str = "xrtc starts";
 
 /// A running edge; stopped when dropped.
 pub struct Edge {
@@ -21,7 +24,7 @@ pub struct Edge {
 pub struct Ground<'a> {
     /// A free UDP port.
     pub udp: SocketAddr,
-    /// A free TCP port, on which something must listen.
+    /// A free TCP port.
     pub tcp: SocketAddr,
     /// A directory for files.
     pub dir: &'a Path,
@@ -139,7 +142,7 @@ impl Edge {
     fn listens(&mut self) -> bool {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(10) && matches!(self.child.try_wait(), Ok(None)) {
-            if TcpStream::connect(self.http).is_ok() {
+            if self.log().contains(ALL_LISTENS) {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(20));
