@@ -1,14 +1,16 @@
 //! The built program: usage, exit codes, what `check` prints.
 
+mod scratch;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
+
+use scratch::scratch;
 
 /// Runs `xrtc` in an empty directory of its own, without this process's settings.
 fn xrtc(name: &str, files: &[(&str, &str)], args: &[&str], env: &[(&str, &str)]) -> Output {
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{name}"));
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).expect("a directory");
+    let dir = scratch(name);
     for (file, text) in files {
         fs::write(dir.join(file), text).expect("a file");
     }

@@ -5,6 +5,8 @@
 
 pub mod echo;
 pub mod raw;
+#[path = "../scratch/mod.rs"]
+mod scratch;
 
 use std::process::{Command, Output, Stdio};
 

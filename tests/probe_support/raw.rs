@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use super::scratch::scratch;
+
 /// Hands each connection to `serve`.
 pub async fn serve<F, R>(serve: F) -> SocketAddr
 where
@@ -89,8 +91,8 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        let name = format!("probe-ca-{}-{}.pem", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let name = format!("probe-ca-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let file = scratch(&name).join("ca.pem");
         std::fs::write(&file, pem).unwrap();
         Authority { issuer: Issuer::new(params, key), file }
     }

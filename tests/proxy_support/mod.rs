@@ -7,7 +7,11 @@
     reason = "test helpers; each test file uses its part"
 )]
 
+#[path = "../scratch/mod.rs"]
+mod scratch;
 pub mod tls;
+
+pub use scratch::scratch;
 
 use std::future::Future;
 use std::io::Write;
@@ -421,14 +425,6 @@ pub fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
-}
-
-/// An empty directory of this test's own.
-pub fn scratch(name: &str) -> std::path::PathBuf {
-    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = std::fs::remove_dir_all(&directory);
-    std::fs::create_dir_all(&directory).unwrap();
-    directory
 }
 
 /// A plain route to the first group.

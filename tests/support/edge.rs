@@ -180,8 +180,15 @@ media: {{workers: 2}}
     )
 }
 
+/// A port that is free for TCP, too: some services listen on both. It is the rarer one, as a port that a connection had is
+/// taken for a minute.
 pub fn free_udp() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let both = || {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = tcp.local_addr().unwrap();
+        UdpSocket::bind(addr).ok().map(|_| addr)
+    };
+    std::iter::repeat_with(both).take(100).flatten().next().unwrap()
 }
 
 pub fn free_tcp() -> SocketAddr {
