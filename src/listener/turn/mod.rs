@@ -5,6 +5,7 @@
 //! from sharing a thread, and a flood at one port leaves the other one alone. A service without TURN has none of them. What a
 //! relay sends to the edge's own ICE port goes from thread to thread, and never leaves the process.
 
+mod inbox;
 mod inside;
 mod metrics;
 mod ports;
@@ -42,8 +43,6 @@ use worker::Worker;
 
 /// What may wait for a worker besides datagrams; beyond this, connections wait and the rest is dropped.
 const QUEUE: usize = 4096;
-/// Packets that wait for the webhook. A client sends its request again anyway.
-const ASKING: usize = 256;
 /// Before a worker whose inbox is full is asked again whether it is well.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 

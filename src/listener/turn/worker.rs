@@ -1,27 +1,24 @@
 //! One TURN worker: waits, receives what is there from all its sockets, lets the server decide, sends. What comes and goes by
-//! TCP is in `streams`, what goes to the edge's own ICE port in `inside`.
+//! TCP is in `streams`, what goes to the edge's own ICE port in `inside`, what comes by the inbox in `inbox`.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use tracing::{info, trace};
 
+use super::inbox::PUBLISH_EVERY;
 use super::inside::Insides;
 use super::streams::TurnLink;
 use super::world::World;
-use super::{ASKING, Shared, ToWorker};
-use crate::auth::{Purpose, Query};
+use super::{Shared, ToWorker};
 use crate::listener::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender};
 use crate::listener::idle::Idle;
 use crate::listener::socket::Socket;
-use crate::stun::{self, AttributeType};
 use crate::turn::wire::{DATA_HEAD_MAX, channel_header, data_head};
 use crate::turn::{Client, FromPeer, RelayId, Server, TurnDrop, Verdict};
 
@@ -30,10 +27,6 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 const LISTENER: Token = Token(0);
 /// Relay sockets have tokens from here on.
 pub(super) const RELAYS: usize = 1;
-/// Messages per turn, so that datagrams get theirs.
-const MESSAGES: usize = 256;
-/// How often the counters are shown to others.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// How often connections without an allocation and reserved ports are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -57,29 +50,29 @@ enum Via {
 }
 
 pub(super) struct Worker {
-    number: usize,
+    pub(super) number: usize,
     poll: Poll,
-    queue: mpsc::Receiver<ToWorker>,
-    has_more: bool,
+    pub(super) queue: mpsc::Receiver<ToWorker>,
+    pub(super) has_more: bool,
     listener: Socket,
     /// What waits to be sent to clients, in order.
     to_clients: Vec<Outgoing>,
     pub(super) server: Server,
     pub(super) world: World,
     pub(super) shared: Arc<Shared>,
-    receiver: Receiver,
+    pub(super) receiver: Receiver,
     sender: Sender,
     ready: VecDeque<Via>,
-    idle: Idle,
+    pub(super) idle: Idle,
     dirty: Vec<Via>,
     replies: usize,
     /// TCP clients by the number of their connection.
     pub(super) links: HashMap<u32, Arc<TurnLink>>,
     pub(super) insides: Insides,
-    published: Instant,
+    pub(super) published: Instant,
     swept: Instant,
-    unpublished: bool,
-    stopping: bool,
+    pub(super) unpublished: bool,
+    pub(super) stopping: bool,
 }
 
 impl Worker {
@@ -351,98 +344,6 @@ impl Worker {
         }
     }
 
-    /// Has the webhook asked about the user of a request; the answer brings the request back.
-    fn ask(&mut self, client: Client, segment: (usize, usize)) {
-        let packet = Bytes::copy_from_slice(self.receiver.packet(segment));
-        let username = stun::Message::parse(&packet)
-            .ok()
-            .and_then(|message| message.get(AttributeType::USERNAME).map(<[u8]>::to_vec))
-            .and_then(|name| String::from_utf8(name).ok());
-        let Some(username) = username else { return };
-        if self.shared.asking.fetch_add(1, Ordering::Relaxed) >= ASKING {
-            self.shared.asking.fetch_sub(1, Ordering::Relaxed);
-            return self.server.count_drops(TurnDrop::OverBudget, 1);
-        }
-        let (shared, number) = (self.shared.clone(), self.number);
-        self.shared.runtime.spawn(async move {
-            let remote = client.remote.ip();
-            let query = Query { username: &username, purpose: Purpose::Turn, room: None, remote };
-            // What came of it is kept by the store, where the request finds it.
-            let _ = shared.store.passwords(&query).await;
-            shared.asking.fetch_sub(1, Ordering::Relaxed);
-            let _ = shared.inboxes[number].offer(ToWorker::Again(client, packet));
-        });
-    }
-
-    /// What packets among them lead to is sent together, as it is after a receive.
-    fn read_messages(&mut self, now: Instant) {
-        self.shared.inboxes[self.number].about_to_look();
-        self.receiver.clear();
-        let mut count = 0;
-        while count < MESSAGES
-            && let Ok(message) = self.queue.try_recv()
-        {
-            count += 1;
-            self.unpublished = true;
-            self.take(now, message);
-        }
-        self.has_more = count == MESSAGES;
-        if count > 0 {
-            self.flush();
-        }
-    }
-
-    fn take(&mut self, now: Instant, message: ToWorker) {
-        match message {
-            ToWorker::Stream(link, packet) => self.hear_stream(now, &link, &packet),
-            ToWorker::Gone(link) => {
-                self.flush();
-                self.links.remove(&link.client.stream);
-                self.server.client_gone(&link.client, &mut self.world);
-            }
-            ToWorker::Again(client, packet) => self.decide_loaded(now, client, &packet, true),
-            ToWorker::Inside { relay, serial, parcel } => {
-                if let Some(from) = self.insides.sender(relay, serial) {
-                    let verdict = self.server.handle_inside(now, relay, from, parcel.len());
-                    let segment = self.lay_in(&parcel);
-                    self.deliver(verdict, segment);
-                }
-            }
-            ToWorker::Renew(policy, bandwidth, coalesce) => {
-                self.server.renew(policy, bandwidth, &self.world);
-                self.idle = Idle::new(coalesce, now);
-            }
-            // Who asked may have gone.
-            ToWorker::Ping(answer) => drop(answer.send(())),
-            ToWorker::List(most, user, answer) => {
-                drop(answer.send(self.server.list(now, most, user.as_deref())));
-            }
-            ToWorker::End(id, answer) => {
-                let ended = self.server.end_listed(id, &mut self.world);
-                // A connection has nothing to say any more, and its end is how the client learns of it.
-                if let Some(link) = ended.and_then(|client| self.links.get(&client.stream)) {
-                    link.close();
-                }
-                let _ = answer.send(ended.is_some());
-            }
-            ToWorker::Stop => self.stopping = true,
-        }
-    }
-
-    pub(super) fn decide_loaded(&mut self, now: Instant, client: Client, packet: &[u8], is_again: bool) {
-        let segment = self.lay_in(packet);
-        self.decide(now, client, segment, is_again);
-    }
-
-    /// Puts a packet of a message where a received one would be.
-    fn lay_in(&mut self, packet: &[u8]) -> (usize, usize) {
-        if self.receiver.is_full() {
-            self.flush();
-            self.receiver.clear();
-        }
-        self.receiver.append(packet)
-    }
-
     /// What the server did to its relays concerns their sockets too.
     fn settle(&mut self) {
         while let Some(relay) = self.world.closed.pop() {
@@ -471,19 +372,6 @@ impl Worker {
         self.shared.ports.forget_reserved(now);
         for link in self.links.values() {
             link.note(self.server.has_allocation(&link.client));
-        }
-    }
-
-    fn publish(&mut self, now: Instant) {
-        if now < self.published + PUBLISH_EVERY {
-            return;
-        }
-        self.published = now;
-        self.unpublished = false;
-        let published = &self.shared.inboxes[self.number].published;
-        published.allocations.store(self.server.allocations(), Ordering::Relaxed);
-        if let Ok(mut counters) = published.counters.try_lock() {
-            counters.clone_from(self.server.counters());
         }
     }
 
