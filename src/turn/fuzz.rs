@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::from_peer::FromPeer;
 use super::outside::{Full, NoRelay, Opened, Outside, Relay, RelayId, Wish};
-use super::server::{FromPeer, Server, Setup, Verdict};
+use super::server::{Server, Setup, Verdict};
 use super::{Client, Nonces, Policy, Realm, wire};
 use crate::auth::{Known, Rejection};
 use crate::budget::Rate;

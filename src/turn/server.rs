@@ -1,9 +1,10 @@
-//! The server's tables and the way of a packet through them; what requests do is in `requests`.
+//! The server's tables, and the way of a client's packet through them: decides by which relay a payload leaves, and to whom; never
+//! who gets a relay; `requests` does. The way of a peer's packet is in `from_peer`, how long an allocation lives in
+//! `lifetimes`.
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use slab::Slab;
@@ -12,22 +13,17 @@ use super::allocation::{Allocation, Client, Way};
 use super::challenge::Realm;
 use super::counters::{Counters, TurnDrop};
 use super::nonce::Nonces;
+use super::notices::{Notice, Notices};
 use super::outside::{Outside, Relay, RelayId};
 use super::peers::{Denial, Permitted};
 use super::policy::Policy;
 use super::wire::{self, CHANNEL_HEADER, attribute, method};
 use crate::budget::{Rate, Sources};
 use crate::session::timers::Wheel;
-use crate::stun::{self, Class, Fingerprint, Message, Method, TransactionId};
+use crate::stun::{self, Class, Fingerprint, Message, Method};
 
 /// Sources whose budgets are remembered, 16 bytes each.
 const BUDGETS: usize = 16_384;
-/// A denial is told in the log at most once per reason and so much time.
-const TELL_EVERY: Duration = Duration::from_secs(60);
-/// Denials that wait to be told.
-const NOTICES: usize = 16;
-/// An allocation is looked at this often, for what has expired in it.
-const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -90,38 +86,6 @@ pub enum Verdict {
     Drop(TurnDrop),
 }
 
-/// What becomes of a peer's packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FromPeer {
-    /// Each goes to the client with this channel's header before it.
-    Channel {
-        /// The client.
-        client: Client,
-        /// The channel.
-        number: u16,
-    },
-    /// Each goes to the client as a Data indication ([`wire::data_head`]) from this peer.
-    Indication {
-        /// The client.
-        client: Client,
-        /// The peer, as the client knows it.
-        peer: SocketAddr,
-    },
-    /// Thrown away.
-    Drop(TurnDrop),
-}
-
-/// A denial worth a line in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Why.
-    pub reason: Denial,
-    /// Who may not be reached.
-    pub peer: IpAddr,
-    /// Who wanted to.
-    pub client: SocketAddr,
-}
-
 type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 
 /// One worker's TURN server.
@@ -129,19 +93,18 @@ pub struct Server {
     pub(super) realm: Realm,
     pub(super) nonces: Nonces,
     pub(super) policy: Arc<Policy>,
-    bandwidth: u64,
+    pub(super) bandwidth: u64,
     pub(super) max_lifetime: u32,
     pub(super) allocations: Slab<Allocation>,
     /// By 5-tuple: addresses are chosen by clients, hence the random seed.
     pub(super) by_client: Map<Client, usize>,
     /// By relay number, which the shell gives out from 0 on.
-    by_relay: Vec<Option<usize>>,
-    timers: Wheel<usize>,
-    due: Vec<usize>,
+    pub(super) by_relay: Vec<Option<usize>>,
+    pub(super) timers: Wheel<usize>,
+    pub(super) due: Vec<usize>,
     strangers: Sources,
     pub(super) counters: Counters,
-    told: [Option<Instant>; Denial::ALL.len()],
-    notices: VecDeque<Notice>,
+    notices: Notices,
     /// Transaction ids of indications; nobody answers them.
     next_id: u64,
 }
@@ -162,8 +125,7 @@ impl Server {
             due: Vec::new(),
             strangers: Sources::new(setup.strangers, BUDGETS, setup.seed, setup.now),
             counters: Counters::default(),
-            told: [None; Denial::ALL.len()],
-            notices: VecDeque::new(),
+            notices: Notices::default(),
             next_id: setup.seed,
         }
     }
@@ -189,80 +151,6 @@ impl Server {
             self.counters.count_drops(reason, 1);
         }
         verdict
-    }
-
-    /// Decides over `packets` packets of `bytes` bytes in all that a peer sent to a relay.
-    #[inline]
-    pub fn handle_peer(
-        &mut self,
-        now: Instant,
-        relay: RelayId,
-        from: SocketAddr,
-        (packets, bytes): (usize, usize),
-        outside: &dyn Outside,
-    ) -> FromPeer {
-        let from = if self.policy.mappings.is_empty() { from } else { self.policy.as_public(from, outside) };
-        self.deliver(now, relay, from, (packets, bytes), false)
-    }
-
-    /// The same for what the edge's own ICE port sends to a relay.
-    pub fn handle_inside(
-        &mut self,
-        now: Instant,
-        relay: RelayId,
-        from: SocketAddr,
-        bytes: usize,
-    ) -> FromPeer {
-        self.deliver(now, relay, from, (1, bytes), true)
-    }
-
-    #[inline]
-    fn deliver(
-        &mut self,
-        now: Instant,
-        relay: RelayId,
-        from: SocketAddr,
-        (packets, bytes): (usize, usize),
-        is_inside: bool,
-    ) -> FromPeer {
-        let found = self.by_relay.get(relay.0 as usize).copied().flatten();
-        let Some(allocation) = found.and_then(|index| self.allocations.get_mut(index)) else {
-            return self.drop_peer(TurnDrop::NoAllocation, packets);
-        };
-        if now >= allocation.expires || allocation.permission(now, from.ip()).is_none() {
-            return self.drop_peer(TurnDrop::NoPermission, packets);
-        }
-        if !allocation.down.take(now, bytes, self.bandwidth) {
-            return self.drop_peer(TurnDrop::Bandwidth, packets);
-        }
-        allocation.traffic.down.count(packets, bytes);
-        self.counters.traffic.down.count(packets, bytes);
-        if is_inside {
-            self.counters.inside.down.count(packets, bytes);
-        }
-        let client = allocation.client;
-        match allocation.channel_to(now, from) {
-            Some(number) => FromPeer::Channel { client, number },
-            None => FromPeer::Indication { client, peer: from },
-        }
-    }
-
-    fn drop_peer(&mut self, reason: TurnDrop, packets: usize) -> FromPeer {
-        self.counters.count_drops(reason, packets);
-        FromPeer::Drop(reason)
-    }
-
-    /// An id for the next Data indication.
-    pub fn indication_id(&mut self) -> TransactionId {
-        let mut id = TransactionId::default();
-        id[..8].copy_from_slice(&self.number().to_be_bytes());
-        id
-    }
-
-    /// One that no other has, of any worker.
-    fn number(&mut self) -> u64 {
-        self.next_id = self.next_id.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        self.next_id
     }
 
     #[inline]
@@ -409,95 +297,18 @@ impl Server {
 
     pub(super) fn note_denial(&mut self, now: Instant, client: &Client, reason: Denial, peer: IpAddr) {
         self.counters.count_denial(reason);
-        let told = &mut self.told[reason as usize];
-        if told.is_none_or(|told| now >= told + TELL_EVERY) && self.notices.len() < NOTICES {
-            *told = Some(now);
-            self.notices.push_back(Notice { reason, peer, client: client.remote });
-        }
+        self.notices.note(now, Notice { reason, peer, client: client.remote });
     }
 
     /// A denial to be told, the oldest first.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        self.notices.pop_front()
+        self.notices.poll()
     }
 
-    pub(super) fn keep(&mut self, now: Instant, mut allocation: Allocation) {
-        allocation.id = self.number();
-        let (client, relays) = (allocation.client, allocation.relays);
-        let index = self.allocations.insert(allocation);
-        self.by_client.insert(client, index);
-        for relay in relays.into_iter().flatten() {
-            let number = relay.id.0 as usize;
-            if self.by_relay.len() <= number {
-                self.by_relay.resize(number + 1, None);
-            }
-            self.by_relay[number] = Some(index);
-        }
-        self.set_timer(now, index);
-    }
-
-    pub(super) fn set_timer(&mut self, now: Instant, index: usize) {
-        let allocation = &mut self.allocations[index];
-        let at = allocation.expires.min(now + TIDY_EVERY);
-        allocation.timer = self.timers.set(at, index);
-    }
-
-    /// Ends an allocation: its relays are closed, its quota is given back.
-    pub(super) fn end(&mut self, index: usize, outside: &mut dyn Outside) {
-        let Some(allocation) = self.allocations.try_remove(index) else { return };
-        self.by_client.remove(&allocation.client);
-        for relay in allocation.relays.into_iter().flatten() {
-            if let Some(slot) = self.by_relay.get_mut(relay.id.0 as usize) {
-                *slot = None;
-            }
-            outside.close(relay.id);
-        }
-        outside.release(&allocation.username, allocation.client.remote.ip());
-    }
-
-    /// The client's connection is over, and with it its allocation (RFC 8656 §5).
-    pub fn client_gone(&mut self, client: &Client, outside: &mut dyn Outside) {
-        if let Some(index) = self.by_client.get(client).copied() {
-            self.end(index, outside);
-        }
-    }
-
-    /// Ends all of them.
-    pub fn end_all(&mut self, outside: &mut dyn Outside) {
-        let all: Vec<usize> = self.allocations.iter().map(|(index, _)| index).collect();
-        all.into_iter().for_each(|index| self.end(index, outside));
-    }
-
-    /// When [`Server::handle_timeout`] has something to do.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.timers.next()
-    }
-
-    /// Ends what has expired.
-    pub fn handle_timeout(&mut self, now: Instant, outside: &mut dyn Outside) {
-        let mut due = std::mem::take(&mut self.due);
-        self.timers.fire(now, &mut due);
-        for index in due.drain(..) {
-            let Some(allocation) = self.allocations.get_mut(index) else { continue };
-            if now >= allocation.expires {
-                self.end(index, outside);
-            } else if now >= allocation.timer {
-                allocation.tidy(now);
-                self.set_timer(now, index);
-            }
-        }
-        self.due = due;
-    }
-
-    /// Other peers may be reached from now on; what no longer may loses its permission. Allocations stay.
-    pub fn renew(&mut self, policy: Arc<Policy>, bandwidth: u64, outside: &dyn Outside) {
-        for (_, allocation) in &mut self.allocations {
-            allocation.revise(
-                |ip| policy.peers.check(ip).ok(),
-                |peer, permitted| policy.way(peer, permitted, outside).ok(),
-            );
-        }
-        (self.policy, self.bandwidth) = (policy, bandwidth);
+    /// One that no other has, of any worker.
+    pub(super) fn number(&mut self) -> u64 {
+        self.next_id = self.next_id.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.next_id
     }
 
     /// What was counted.
