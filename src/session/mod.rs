@@ -6,7 +6,6 @@
 
 pub mod backend_leg;
 pub mod client_leg;
-mod consent;
 pub mod diagnosis;
 pub mod meter;
 pub mod observe;

@@ -1,7 +1,8 @@
 //! A leg against a backend of its own, in virtual time.
 
+use super::agent::LOOKS_FOR;
 use super::*;
-use crate::session::registration::{Mode, Origin, Owner, SessionId};
+use crate::session::registration::{Credentials, Mode, Origin, Owner, SessionId};
 use crate::stun::{self, BindingRequest, ErrorCode, IceRole, Key};
 
 const LOCAL: LocalSocket = LocalSocket { index: 3, addr: at([10, 0, 0, 1], 40_000) };

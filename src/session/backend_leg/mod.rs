@@ -1,30 +1,32 @@
 //! \[pure\] The backend's side of a session: a full ICE agent that speaks with the client's own credentials.
 //!
 //! The agent is the crate `is`; this module owns what surrounds it: which local socket reaches which backend address,
-//! which of them were authenticated, and where media goes. Once nothing is left to find, the agent goes and
-//! [`Consent`](super::consent) keeps the path; an agent comes again where that is not enough. It opens no socket and
-//! sends nothing: what is to be sent is drained by the caller.
+//! which of them were authenticated, and where media goes. When the agent goes and comes again is decided in `agent`; in between,
+//! `consent` keeps the path. It opens no socket and sends nothing: what is to be sent is drained by the caller.
+
+mod agent;
+mod consent;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket};
-use is::{Candidate, IceAgent, IceAgentEvent, IceConnectionState, IceCreds, Protocol};
+use is::{Candidate, IceAgent, Protocol};
 
-use super::consent::{Consent, Due, Heard, tie_breaker};
-use super::registration::{BackendCandidate, CandidateTransport, Credentials, Registration, Role};
+use super::registration::{BackendCandidate, CandidateTransport, Registration, Role};
 use super::story::BackendTry;
 use crate::stun::{Class, Message};
+use agent::{new_agent, parsed};
+use consent::{Consent, Heard};
 
 /// Remote candidates per generation. Janus has one per interface; a bound keeps a hostile description cheap.
 pub const MAX_REMOTES: usize = 16;
 /// A backend leg that has no path by then will not get one: Janus itself waits 45 s for candidates, and the client's
 /// own ICE fails after 15–30 s.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long an agent goes on looking for a better path where the backend has several addresses.
-const LOOKS_FOR: Duration = Duration::from_secs(10);
 
 /// What a leg's tie-breaker and transactions are made of: random bytes.
 pub type Seed = [u8; 20];
@@ -356,99 +358,9 @@ impl BackendLeg {
         self.selected
     }
 
-    /// The agent goes once there is nothing more to find: its path answers, and there is no other, or long enough was looked
-    /// for a better one.
-    fn rest(&mut self, now: Instant) {
-        let (Keeper::Agent(agent), Some(path), Liveness::Alive) = (&self.keeper, self.selected, self.state)
-        else {
-            return;
-        };
-        let answers = |it: &Remote| it.addr == path.remote && it.socket == path.socket.index && it.answered;
-        let looked = self.remotes.len() == 1 || now.saturating_duration_since(self.since) >= LOOKS_FOR;
-        if self.sockets.len() != 1 || !looked || !self.remotes.iter().any(answers) {
-            return;
-        }
-        let consent = Consent::new(now, self.seed, path, agent.controlling());
-        let mut unsent: Vec<_> = std::iter::from_fn(|| self.poll_transmit()).collect();
-        // They are taken from the end.
-        unsent.reverse();
-        (self.keeper, self.since, self.unsent) = (Keeper::Rest(consent), now, unsent);
-        self.ask(now);
-    }
-
-    /// Keeps the path of a leg at rest; an agent comes where it is silent.
-    fn ask(&mut self, now: Instant) {
-        let Keeper::Rest(consent) = &mut self.keeper else { return };
-        match consent.handle_timeout(now, &self.registration) {
-            Due::Nothing => {}
-            Due::Check(check) => {
-                let path = consent.path;
-                self.unsent.insert(0, (path.socket.index, path.remote, check));
-            }
-            Due::Silence => {
-                self.wake(now).handle_timeout(now);
-                self.take_events();
-            }
-        }
-    }
-
-    /// The agent, which comes again with all that is known. Media stays where it goes until the agent finds a better way.
-    fn wake(&mut self, now: Instant) -> &mut IceAgent {
-        if let Keeper::Rest(consent) = &self.keeper {
-            let mut agent = new_agent(&self.registration, &self.seed, consent.controlling);
-            let locals = self.sockets.iter();
-            for local in locals.filter_map(|it| Candidate::host(it.local.addr, it.protocol()).ok()) {
-                agent.add_local_candidate(local);
-            }
-            for (index, remote) in self.remotes.iter_mut().enumerate() {
-                remote.answered = false;
-                let tcp = self.sockets.iter().any(|it| it.local.index == remote.socket && it.tcp.is_some());
-                let transport = if tcp { CandidateTransport::TcpPassive } else { CandidateTransport::Udp };
-                let candidate = BackendCandidate { transport, addr: remote.addr, priority: remote.priority };
-                if let Ok(candidate) = parsed(&candidate, index + 1) {
-                    agent.add_remote_candidate(candidate);
-                }
-            }
-            agent.handle_timeout(now);
-            (self.keeper, self.since) = (Keeper::Agent(agent), now);
-        }
-        match &mut self.keeper {
-            Keeper::Agent(agent) => agent,
-            Keeper::Rest(_) => unreachable!("an agent was put in"),
-        }
-    }
-
     fn socket_of(&self, proto: Protocol, addr: SocketAddr) -> Option<&LegSocket> {
         self.sockets.iter().find(|socket| socket.local.addr == addr && socket.protocol() == proto)
     }
-
-    fn take_events(&mut self) {
-        loop {
-            let Keeper::Agent(agent) = &mut self.keeper else { return };
-            let Some(event) = agent.poll_event() else { return };
-            match event {
-                IceAgentEvent::NominatedSend { proto, source, destination } => {
-                    let Some(socket) = self.socket_of(proto, source) else { continue };
-                    self.selected = Some(BackendPath { socket: socket.local, remote: destination });
-                    self.state = Liveness::Alive;
-                }
-                IceAgentEvent::IceConnectionStateChange(IceConnectionState::Disconnected)
-                    if self.state == Liveness::Alive =>
-                {
-                    self.state = Liveness::Dead;
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-fn new_agent(registration: &Registration, seed: &Seed, controlling: bool) -> Box<IceAgent> {
-    let mut agent = Box::new(IceAgent::new(creds(&registration.client)));
-    agent.set_remote_credentials(creds(&registration.backend));
-    agent.set_controlling(controlling);
-    agent.set_control_tie_breaker(tie_breaker(seed));
-    agent
 }
 
 /// Most lists of a leg have one entry for good.
@@ -456,22 +368,3 @@ fn push<T>(list: &mut Vec<T>, entry: T) {
     list.reserve_exact(1);
     list.push(entry);
 }
-
-/// The agent's own form of a candidate. What kind it is does not matter to the edge, its priority does.
-fn parsed(candidate: &BackendCandidate, foundation: usize) -> Result<Candidate, is::IceError> {
-    let (ip, port, priority) = (candidate.addr.ip(), candidate.addr.port(), candidate.priority);
-    Candidate::from_sdp_string(&match candidate.transport {
-        CandidateTransport::Udp => format!("candidate:{foundation} 1 udp {priority} {ip} {port} typ host"),
-        CandidateTransport::TcpPassive => {
-            format!("candidate:{foundation} 1 tcp {priority} {ip} {port} typ host tcptype passive")
-        }
-    })
-}
-
-fn creds(of: &Credentials) -> IceCreds {
-    IceCreds { ufrag: of.ufrag.to_string(), pass: of.pwd.to_string() }
-}
-
-#[cfg(test)]
-#[path = "backend_leg_tests.rs"]
-mod tests;

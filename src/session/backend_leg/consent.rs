@@ -8,8 +8,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::backend_leg::{BackendPath, Seed};
-use super::registration::Registration;
+use super::{BackendPath, Seed};
+use crate::session::registration::Registration;
 use crate::stun::{
     self, AttributeType, BINDING_RESPONSE_MAX, BindingRequest, Class, IceRole, Key, Message, TransactionId,
 };
