@@ -108,6 +108,16 @@ impl Forwarder {
         }
     }
 
+    /// The address of ours that a client speaks to.
+    pub(super) fn listener_address(&self, client: Destination) -> SocketAddr {
+        let Via::Listener(index) = client.via else { return client.to };
+        let mut listener = self.listeners.get(usize::from(index)).copied().unwrap_or(client.to);
+        if let Some(ip) = client.local {
+            listener.set_ip(ip);
+        }
+        listener
+    }
+
     /// The address of a backend-facing socket.
     pub(super) fn socket_address(&self, socket: u16, or: SocketAddr) -> SocketAddr {
         self.backend_sockets.get(usize::from(socket)).and_then(Option::as_ref).map_or(or, |it| it.local.addr)
