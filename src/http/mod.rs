@@ -24,6 +24,7 @@ mod requests;
 mod rest;
 mod rooms;
 mod routing;
+mod served_route;
 mod server;
 mod service;
 mod session_urls;

@@ -7,7 +7,8 @@ use super::answer::{self, Fault};
 use super::body::{Body, Received};
 use super::headers::{is_websocket_upgrade, offered_protocols};
 use super::pools::Belongs;
-use super::service::{HttpService, ServedRoute};
+use super::served_route::ServedRoute;
+use super::service::HttpService;
 use crate::route::{Asked, Choice, Chosen};
 
 /// The route that a rule gives the request.

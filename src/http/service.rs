@@ -2,12 +2,10 @@
 //! requests; `proxy` does.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hyper::header::HeaderMap;
 use tokio::sync::watch;
 
 use super::budgets::Budgets;
@@ -15,17 +13,18 @@ use super::checks;
 use super::conversation::Conversation;
 use super::files::Files;
 use super::media_server::Januses;
-use super::pools::{Belongs, Need, Pools, ServerState};
+use super::pools::{Pools, ServerState};
 use super::requests::RequestCounters;
 use super::rest::{CountriesError, Registrar, Resource, Rest};
+use super::served_route::ServedRoute;
 use super::server::Phase;
 use super::upstream::Upstreams;
 use super::upstream_tls::UpstreamTlsError;
 use crate::config::{self, DialectKind, IpNet, Limits, RouteUpstream, ServerUrl, UpstreamGroup};
 use crate::dialect::{self, ConnectionId, Dialect, EdgeCandidates, ExchangeId, Settings};
-use crate::route::{RequestKind, RouteTable, session_in_path};
-use crate::session::registration::{EndReason, Mode, SessionId, SessionSink};
-use crate::signalling::{Hub, MediaServer, PlannedRooms, Rooms, RoomsError};
+use crate::route::RouteTable;
+use crate::session::registration::{EndReason, SessionId, SessionSink};
+use crate::signalling::{MediaServer, PlannedRooms, Rooms, RoomsError};
 
 /// How often dialects forget what is too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -62,25 +61,6 @@ struct Numbers {
     connection: AtomicU64,
     exchange: AtomicU64,
     route: AtomicUsize,
-}
-
-/// A route with what serves it.
-#[derive(Debug)]
-pub(super) struct ServedRoute {
-    pub(super) name: Arc<str>,
-    /// In the sticky table; kept over all configurations.
-    number: usize,
-    /// What its dialect is told when this configuration takes over.
-    settings: Settings,
-    dialect: Option<DialectKind>,
-    pub(super) conversation: Option<Arc<Conversation>>,
-    pub(super) upstream: RouteUpstream,
-    /// Set where the edge serves rooms itself.
-    pub(super) rooms: Option<Arc<Hub>>,
-    /// Where those rooms have their media, if not between the clients.
-    januses: Option<Januses>,
-    /// Whether Janus sessions must find the server of a group that has them.
-    pub(super) pins_janus: bool,
 }
 
 /// Why a service cannot be built.
@@ -367,78 +347,5 @@ impl HttpService {
         let januses = self.routes.iter().filter_map(|route| route.januses.as_ref());
         let inner = januses.flat_map(|januses| januses.service().conversations());
         own.chain(inner).chain(self.retired.iter().filter_map(Weak::upgrade)).collect()
-    }
-}
-
-impl ServedRoute {
-    pub(super) fn dialect(&self) -> Option<&DialectKind> {
-        self.dialect.as_ref()
-    }
-
-    /// What a request on this route needs.
-    pub(super) fn need(&self, kind: RequestKind, path: &str, headers: &HeaderMap) -> Need<'_> {
-        let mut belongs = match self.upstream {
-            RouteUpstream::Group(_) => Belongs::of(headers),
-            RouteUpstream::Server(_) | RouteUpstream::Rooms(_) => Belongs::default(),
-        };
-        belongs.janus_session = self.pins_janus.then(|| session_in_path(path)).flatten();
-        Need { route: self.number, upstream: &self.upstream, kind, belongs, takes_turn: true, server: None }
-    }
-
-    fn new(
-        route: &config::Route,
-        groups: &[UpstreamGroup],
-        edge_candidates: &EdgeCandidates,
-        sink: &Arc<dyn SessionSink>,
-        dialects: &DialectBuilder,
-        known: Option<&ServedRoute>,
-        number: usize,
-    ) -> Result<Self, ServiceError> {
-        if let RouteUpstream::Group(group) = route.upstream
-            && group >= groups.len()
-        {
-            return Err(ServiceError::NoGroup { route: route.name.clone(), group });
-        }
-        let settings = settings(route, edge_candidates);
-        let goes_on = |known: &&ServedRoute| {
-            known.dialect == route.dialect
-                && known.settings.mode == settings.mode
-                && known.conversation.is_some()
-        };
-        let conversation = match known.filter(goes_on) {
-            Some(known) => known.conversation.clone(),
-            None => {
-                let dialect = route.dialect.as_ref().and_then(|kind| dialects(kind, settings.clone()));
-                dialect.map(|dialect| Arc::new(Conversation::new(dialect, sink.clone())))
-            }
-        };
-        Ok(ServedRoute {
-            name: route.name.clone(),
-            number,
-            settings,
-            dialect: route.dialect.clone(),
-            conversation,
-            upstream: route.upstream.clone(),
-            rooms: None,
-            januses: None,
-            pins_janus: route.dialect == Some(DialectKind::Janus)
-                && matches!(route.upstream, RouteUpstream::Group(_)),
-        })
-    }
-}
-
-fn settings(route: &config::Route, edge_candidates: &EdgeCandidates) -> Settings {
-    let upstream = match &route.upstream {
-        RouteUpstream::Server(server) => {
-            server.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, server.port))
-        }
-        RouteUpstream::Group(_) | RouteUpstream::Rooms(_) => None,
-    };
-    Settings {
-        route: route.name.clone(),
-        edge_candidates: edge_candidates.clone(),
-        mode: if route.ice_direct { Mode::Transparent } else { Mode::HalfProxy },
-        prefer_tcp: route.ice_tcp,
-        upstream,
     }
 }

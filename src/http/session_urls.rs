@@ -11,7 +11,8 @@ use hyper::{Method, StatusCode};
 
 use super::location::{Answered, map};
 use super::proxy::AskedFor;
-use super::service::{HttpService, ServedRoute};
+use super::served_route::ServedRoute;
+use super::service::HttpService;
 use crate::config::ServerUrl;
 use crate::dialect::Head;
 

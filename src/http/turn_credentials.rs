@@ -12,7 +12,8 @@ use subtle::ConstantTimeEq;
 use super::answer;
 use super::body::{Body, Received};
 use super::proxy::AskedFor;
-use super::service::{HttpService, ServedRoute};
+use super::served_route::ServedRoute;
+use super::service::HttpService;
 use crate::auth::{Minted, mint};
 use crate::config::{DialectKind, TurnMinting};
 
