@@ -15,6 +15,7 @@ mod known;
 mod limits;
 mod live;
 mod load;
+mod media;
 mod outline;
 mod raw;
 pub mod report;
@@ -27,7 +28,6 @@ mod turn;
 mod urls;
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,7 @@ pub use finding::{ConfigError, Finding, Invalid, Position, Severity, Source};
 pub use limits::Limits;
 pub use live::{LiveBroker, LiveEvents, LiveJanus, LiveMode, LiveRules, LiveVideo};
 pub use load::{Loaded, Surroundings, fuzz, known_keys};
+pub use media::Media;
 pub use outline::Outline;
 pub use signalling::{
     BlueprintsRules, GstRules, RoomLimits, RoomRules, RoomWebhook, Signalling, TurnCredentials,
@@ -375,56 +376,4 @@ pub enum Scheme {
     Ws,
     /// Upgrades, TLS.
     Wss,
-}
-
-/// `media:`, the packet side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Media {
-    /// `workers`: packet threads; default one per core.
-    pub workers: usize,
-    /// `backend_ports`: local ports towards backends, default 40000–50000.
-    pub backend_ports: RangeInclusive<u16>,
-    /// `socket_buffer`: receive and send buffer asked for per socket, bytes, default 4 MiB.
-    pub socket_buffer: usize,
-    /// `offload`: UDP GRO and GSO where the kernel has them, default true.
-    pub offload: bool,
-    /// `pin_workers`: each packet thread keeps to one core, default false.
-    pub pin_workers: bool,
-    /// `observe_rtp`: statistics of RTP streams per session, default true.
-    pub observe_rtp: bool,
-    /// `coalesce`: how long a packet thread under load sleeps before it looks for packets again, default 100 µs; zero: it is
-    /// woken by each.
-    pub coalesce: Duration,
-}
-
-impl Media {
-    /// The defaults, with so many packet threads.
-    pub fn new(workers: usize) -> Media {
-        Media {
-            workers,
-            backend_ports: 40_000..=50_000,
-            socket_buffer: 4 << 20,
-            offload: true,
-            pin_workers: false,
-            observe_rtp: true,
-            coalesce: Duration::from_micros(100),
-        }
-    }
-
-    /// What holds in a running process once the file asks for `wanted`: some of it stays as it was at the start.
-    pub fn followed_by(&self, wanted: &Media) -> Media {
-        let Media { workers, socket_buffer, offload, pin_workers, .. } = *self;
-        Media { workers, socket_buffer, offload, pin_workers, ..wanted.clone() }
-    }
-
-    /// Keys that differ between the running process and the file.
-    pub fn needs_restart(&self, wanted: &Media) -> Vec<&'static str> {
-        let keys = [
-            ("media.workers", self.workers != wanted.workers),
-            ("media.socket_buffer", self.socket_buffer != wanted.socket_buffer),
-            ("media.offload", self.offload != wanted.offload),
-            ("media.pin_workers", self.pin_workers != wanted.pin_workers),
-        ];
-        keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
-    }
 }

@@ -7,17 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::addr::{self, A_CANDIDATE_HOST, A_LISTEN_ADDRESS, A_PORT_RANGE};
+use super::addr::{self, A_CANDIDATE_HOST, A_LISTEN_ADDRESS};
 use super::blocked_ports;
-use super::durations::{A_DURATION, A_SIZE, duration, size};
+use super::durations::{A_DURATION, duration};
 use super::groups::group;
 use super::known::EVERY;
 use super::limits::limits;
+use super::media::media;
 use super::outline::Outline;
 use super::raw::Node;
 use super::routes::{self, Inherited, Policy, file};
 use super::section::{Findings, Section};
-use super::{CandidateHost, Config, Ice, Media, Service, ServiceKind, TlsFiles, turn};
+use super::{CandidateHost, Config, Ice, Service, ServiceKind, TlsFiles, turn};
 
 /// Turns the tree into a [`Config`]. What it returns is of use only if no error was found on the way.
 pub(super) fn config(path: &Path, root: &Node, cores: usize, findings: &mut Findings) -> Option<Config> {
@@ -291,30 +292,3 @@ fn transports(kind: &ServiceKind) -> &'static [Transport] {
         _ => &[Transport::Tcp],
     }
 }
-
-fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -> Media {
-    let mut media = Media::new(cores.max(1));
-    if let Some(section) = root.section(findings, "media") {
-        let workers = |text: &str| addr::number(text).filter(|count| (1..=MAX_WORKERS).contains(count));
-        let expected = "a whole number from 1 to 1024";
-        media.workers = section.read(findings, "workers", expected, workers).unwrap_or(media.workers);
-        if let Some(ports) = section.read(findings, "backend_ports", A_PORT_RANGE, addr::ports) {
-            media.backend_ports = ports;
-        }
-        media.socket_buffer =
-            section.read(findings, "socket_buffer", A_SIZE, size).unwrap_or(media.socket_buffer);
-        media.offload = section.flag(findings, "offload", media.offload);
-        media.pin_workers = section.flag(findings, "pin_workers", media.pin_workers);
-        media.observe_rtp = section.flag(findings, "observe_rtp", media.observe_rtp);
-        let coalesce = |text: &str| duration(text).filter(|nap| *nap <= LONGEST_COALESCE);
-        let expected = "0, or a duration up to 1ms such as 100us";
-        media.coalesce = section.read(findings, "coalesce", expected, coalesce).unwrap_or(media.coalesce);
-    }
-    media
-}
-
-/// More than any socket buffer holds packets for at a gigabit per second would only lose some.
-const LONGEST_COALESCE: Duration = Duration::from_millis(1);
-
-/// More packet threads than any machine has cores for would only be a slip of the pen.
-const MAX_WORKERS: usize = 1024;
