@@ -1,6 +1,10 @@
 //! What the decision over one media packet costs: in both modes, among few and among many connected sessions, and for a sender that
 //! no table knows. Nothing is sent; the kernel's share shows in `scripts/bench`.
 
+#[path = "../tests/support/registration.rs"]
+#[allow(clippy::unwrap_used, reason = "shared with tests, which fail by panicking")]
+mod registration;
+
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,11 +13,10 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use xrtc::config::Limits;
 use xrtc::forward::{Forwarder, Received, Setup, Verdict, Via};
-use xrtc::session::registration::{
-    BackendCandidate, CandidateTransport, Command, Credentials, Mode, Origin, Owner, Registration, Role,
-    SessionId,
-};
-use xrtc::stun::{self, BindingRequest, Class, IceRole, Key, Message};
+use xrtc::session::registration::{Command, Mode, Registration};
+use xrtc::stun::{self, Class, Key, Message};
+
+use registration::{check, registration};
 
 criterion_group! {
     name = forward;
@@ -103,21 +106,11 @@ impl World {
 
     fn connect(&mut self, mode: Mode, i: usize) {
         let backend = SocketAddr::from(([10, 1, (i >> 8) as u8, i as u8], 20_000));
-        let registration = Arc::new(registration(mode, i, backend));
+        let registration = Arc::new(registration(i as u64 + 1, mode, &[backend]));
         self.backends.push((Via::Backend(0), backend));
         self.forwarder.command(self.now, Command::Register(registration.clone()));
-        let request = BindingRequest {
-            receiver_ufrag: &registration.edge.ufrag,
-            sender_ufrag: &registration.client.ufrag,
-            priority: 1,
-            role: IceRole::Controlling(1),
-            use_candidate: true,
-        };
-        let mut check = [0; 256];
-        let key = Key::short_term(&registration.edge.pwd);
-        let len = stun::binding_request(&mut check, [1; 12], &request, &key).unwrap_or_default();
         let (via, from) = self.client(i);
-        self.handle(via, from, &check[..len]);
+        self.handle(via, from, &check(&registration));
         self.answer_checks(&registration, i, backend);
     }
 
@@ -149,29 +142,5 @@ impl World {
 
     fn handle(&mut self, via: Via, from: SocketAddr, bytes: &[u8]) -> Verdict {
         self.forwarder.handle(self.now, Received { via, from, local: None }, bytes, &mut self.reply)
-    }
-}
-
-fn registration(mode: Mode, i: usize, backend: SocketAddr) -> Registration {
-    let credentials = |side: &str| Credentials {
-        ufrag: format!("{side}{i:06}").into(),
-        pwd: format!("{side}-password-of-{i:08}-chars").into(),
-    };
-    Registration {
-        session: SessionId(i as u64 + 1),
-        generation: 0,
-        mode,
-        edge: credentials(if mode == Mode::Transparent { "backend" } else { "edge" }),
-        client: credentials("client"),
-        backend: credentials("backend"),
-        role: Role::Controlling,
-        prefer_tcp: false,
-        candidates: vec![BackendCandidate {
-            transport: CandidateTransport::Udp,
-            addr: backend,
-            priority: 2_013_266_431,
-        }],
-        origin: Arc::new(Origin { route: "bench".into(), label: "bench".into() }),
-        owner: Arc::new(Owner::nobody()),
     }
 }

@@ -7,16 +7,18 @@
     reason = "a test fails by panicking, and tells its figures"
 )]
 
+#[path = "support/registration.rs"]
+mod registration;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xrtc::forward::{Forwarder, Received, Setup, Verdict, Via};
-use xrtc::session::registration::{
-    BackendCandidate, CandidateTransport, Command, Credentials, Mode, Origin, Owner, Registration, Role,
-    SessionId,
-};
-use xrtc::stun::{self, BindingRequest, IceRole, Key, Message};
+use xrtc::session::registration::{Command, Mode, Registration};
+use xrtc::stun::{self, Message};
+
+use registration::check;
 
 const SESSIONS: u64 = 50_000;
 /// As many commands as a worker carries out between two receives.
@@ -36,27 +38,7 @@ fn forwarder(now: Instant) -> Forwarder {
 }
 
 fn registration(n: u64, backend: SocketAddr) -> Arc<Registration> {
-    let credentials = |name: &str| Credentials {
-        ufrag: format!("{name}{n:05}").into(),
-        pwd: format!("{name}-password-of-session-{n}").into(),
-    };
-    Arc::new(Registration {
-        session: SessionId(n),
-        generation: 0,
-        mode: Mode::Transparent,
-        edge: credentials("backend"),
-        client: credentials("client"),
-        backend: credentials("backend"),
-        role: Role::Controlling,
-        prefer_tcp: false,
-        candidates: vec![BackendCandidate {
-            transport: CandidateTransport::Udp,
-            addr: backend,
-            priority: 2_013_266_431,
-        }],
-        origin: Arc::new(Origin { route: "test".into(), label: "test".into() }),
-        owner: Arc::new(Owner::nobody()),
-    })
+    Arc::new(registration::registration(n, Mode::Transparent, &[backend]))
 }
 
 /// Runs `steps` and tells how long the longest took.
@@ -121,20 +103,8 @@ fn connected(sessions: u64, muxed: bool) -> (Forwarder, Instant, Duration) {
     for n in 0..sessions {
         let registration = registration(n, if muxed { backend(0) } else { backend(n) });
         forwarder.command(now, Command::Register(registration.clone()));
-        let request = BindingRequest {
-            receiver_ufrag: &registration.edge.ufrag,
-            sender_ufrag: &registration.client.ufrag,
-            priority: 1,
-            role: IceRole::Controlling(1),
-            use_candidate: true,
-        };
-        let mut bytes = [0; 256];
-        let mut id = [1; 12];
-        id[..8].copy_from_slice(&n.to_be_bytes());
-        let key = Key::short_term(&registration.edge.pwd);
-        let len = stun::binding_request(&mut bytes, id, &request, &key).unwrap();
         let received = Received { via: Via::Listener(0), from: client(n), local: None };
-        forwarder.handle(now, received, &bytes[..len], &mut reply);
+        forwarder.handle(now, received, &check(&registration), &mut reply);
         while let Some(request) = forwarder.poll_socket_request() {
             let local = SocketAddr::from(([10, 9, 9, 9], 1024 + n as u16));
             forwarder.socket_opened(now, request, local);
