@@ -334,7 +334,7 @@ fn defaults_are_the_documented_ones() {
         (media.workers, media.backend_ports, media.socket_buffer, media.offload, media.observe_rtp),
         (1, 40000..=50000, 4 << 20, true, true)
     );
-    assert_eq!(media.coalesce, Duration::from_micros(100));
+    assert_eq!(media.coalesce, Duration::from_micros(200));
     assert_eq!((limits.sessions, limits.http_connections), (100_000, 10_000));
     assert_eq!((limits.signalling_body, limits.ws_message), (1 << 20, 1 << 20));
     assert_eq!(drain_timeout, Duration::from_secs(30));
@@ -503,7 +503,7 @@ const BAD: &[(&str, &[&str])] = &[
             "1:18 media.workers: expected a whole number from 1 to 1024, found \"0\"",
             "1:36 media.backend_ports: expected a range of ports such as 40000-50000, found \"9-1\"",
             "1:56 media.socket_buffer: expected a size such as 65536, 64KiB or 4MiB, found \"4M\"",
-            "1:70 media.coalesce: expected 0, or a duration up to 1ms such as 100us, found \"2ms\"",
+            "1:70 media.coalesce: expected 0, or a duration up to 1ms such as 200us, found \"2ms\"",
             "2:20 limits.sessions: expected a whole number, 1 or more, found \"many\"",
             "3:16 drain_timeout: expected a duration such as 30s, 100ms, 5m or 1h, found \"soon\"",
         ],

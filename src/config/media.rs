@@ -28,7 +28,7 @@ pub struct Media {
     pub pin_workers: bool,
     /// `observe_rtp`: statistics of RTP streams per session, default true.
     pub observe_rtp: bool,
-    /// `coalesce`: how long a packet thread under load sleeps before it looks for packets again, default 100 µs; zero: it is
+    /// `coalesce`: how long a packet thread under load sleeps before it looks for packets again, default 200 µs; zero: it is
     /// woken by each.
     pub coalesce: Duration,
 }
@@ -43,7 +43,7 @@ impl Media {
             offload: true,
             pin_workers: false,
             observe_rtp: true,
-            coalesce: Duration::from_micros(100),
+            coalesce: Duration::from_micros(200),
         }
     }
 
@@ -81,7 +81,7 @@ pub(super) fn media(root: &Section<'_>, cores: usize, findings: &mut Findings) -
         media.pin_workers = section.flag(findings, "pin_workers", media.pin_workers);
         media.observe_rtp = section.flag(findings, "observe_rtp", media.observe_rtp);
         let coalesce = |text: &str| duration(text).filter(|nap| *nap <= LONGEST_COALESCE);
-        let expected = "0, or a duration up to 1ms such as 100us";
+        let expected = "0, or a duration up to 1ms such as 200us";
         media.coalesce = section.read(findings, "coalesce", expected, coalesce).unwrap_or(media.coalesce);
     }
     media
