@@ -29,7 +29,7 @@ fn addr(text: &str) -> SocketAddr {
 }
 
 fn client(text: &str) -> Client {
-    Client { listener: 0, stream: 0, remote: addr(text), local: None }
+    Client { transport: Transport::Udp, stream: 0, remote: addr(text), local: None }
 }
 
 /// Users, quotas and sockets that are numbers.
@@ -293,7 +293,7 @@ fn integrity_without_the_rest_is_a_bad_request() {
 #[test]
 fn sha256_is_offered_and_taken_and_cannot_be_bid_down() {
     let mut bench = Bench::new();
-    let client = Client { stream: 1, ..client(CLIENT) };
+    let client = Client { transport: Transport::Tcp, stream: 1, ..client(CLIENT) };
     let mut signer = bench.signer(client, "user", "pass");
     assert!(signer.nonce.starts_with(b"obMatJos2gAAA"));
     signer.sha256 = true;
@@ -650,7 +650,7 @@ mod strangers {
                 bench.code(client(CLIENT), &allocate(2, Some(&Signer::new("user", "pass", &told, &nonce)))),
                 0
             );
-            let stream = Client { stream: 3, ..client(CLIENT) };
+            let stream = Client { transport: Transport::Tcp, stream: 3, ..client(CLIENT) };
             let (told, nonce) = challenged(&bench.answer(stream, &allocate(1, None)));
             assert_eq!(told, realm);
             assert_eq!(

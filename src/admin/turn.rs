@@ -77,7 +77,7 @@ fn allocation(service: &str, it: &Listed) -> Value {
         "id": format!("{:016x}", it.id),
         "service": service,
         "user": &*it.username,
-        "transport": if it.client.is_stream() { "tcp" } else { "udp" },
+        "transport": it.client.transport.label(),
         "client": canonical(it.client.remote),
         "relays": it.relays.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "permissions": it.permissions,

@@ -28,8 +28,8 @@ type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 /// A client as TURN knows it (RFC 8656 §2.2): where it came from, and where it came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
-    /// Index of the listener.
-    pub listener: u16,
+    /// What it came by.
+    pub transport: Transport,
     /// Number of the connection; 0 for UDP.
     pub stream: u32,
     /// The client's address.
@@ -41,7 +41,29 @@ pub struct Client {
 impl Client {
     /// Whether it came by TCP or TLS.
     pub fn is_stream(&self) -> bool {
-        self.stream != 0
+        self.transport != Transport::Udp
+    }
+}
+
+/// What a client speaks TURN over (RFC 8656 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A plain connection, or one whose TLS somebody in front has ended.
+    Tcp,
+    /// A connection in TLS.
+    Tls,
+}
+
+impl Transport {
+    /// Stable lower-case name, for operators.
+    pub fn label(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::from_peer::FromPeer;
 use super::outside::{Full, NoRelay, Opened, Outside, Relay, RelayId, Wish};
 use super::server::{Server, Setup, Verdict};
-use super::{Client, Nonces, Policy, Realm, wire};
+use super::{Client, Nonces, Policy, Realm, Transport, wire};
 use crate::auth::{Known, Rejection};
 use crate::budget::Rate;
 use crate::config::Secret;
@@ -54,12 +54,12 @@ pub fn fuzz(data: &[u8]) {
         seed: 1,
         now,
     });
-    for stream in [0, 1] {
+    for (transport, stream) in [(Transport::Udp, 0), (Transport::Tcp, 1)] {
         let remote = SocketAddr::from(([198, 51, 100, 1], 1234));
-        let client = Client { listener: 0, stream, remote, local: None };
+        let client = Client { transport, stream, remote, local: None };
         let mut reply = [0; BINDING_RESPONSE_MAX];
         match server.handle(now, client, data, &mut reply, &mut World) {
-            Verdict::Reply { len } => assert!(len <= allowance(data.len(), remote, stream != 0)),
+            Verdict::Reply { len } => assert!(len <= allowance(data.len(), remote, client.is_stream())),
             Verdict::Ask | Verdict::Done | Verdict::Drop(_) => {}
             Verdict::Relay { .. } | Verdict::Inside { .. } => panic!("relayed without an allocation"),
         }

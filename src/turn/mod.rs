@@ -21,7 +21,7 @@ mod requests;
 mod server;
 pub mod wire;
 
-pub use allocation::{CHANNEL_LIFETIME, Client, MOST_PEERS, PERMISSION_LIFETIME, Way};
+pub use allocation::{CHANNEL_LIFETIME, Client, MOST_PEERS, PERMISSION_LIFETIME, Transport, Way};
 pub use challenge::{Realm, SHORT_REALM};
 pub use counters::{AuthResult, Counters, Flow, Traffic, TurnDrop};
 pub use from_peer::FromPeer;

@@ -11,7 +11,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -33,13 +33,23 @@ pub async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> std::io::Result<TlsStream<S>> {
+    TlsConnector::from(trusting(versions)).connect(ServerName::try_from("edge").unwrap(), stream).await
+}
+
+/// The same, where nothing is asynchronous.
+pub fn blocking_tls(stream: std::net::TcpStream) -> StreamOwned<ClientConnection, std::net::TcpStream> {
+    let name = ServerName::try_from("edge").unwrap();
+    StreamOwned::new(ClientConnection::new(trusting(rustls::ALL_VERSIONS), name).unwrap(), stream)
+}
+
+fn trusting(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anything))
         .with_no_client_auth();
-    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("edge").unwrap(), stream).await
+    Arc::new(config)
 }
 
 /// Goes through the pseudo handshake, `piece` bytes at a time.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::stream;
 use crate::world::*;
 
 const TURN: &str = "realm: example.org, allow_peers: [127.0.0.1], auth: {password: pw}";
@@ -76,13 +77,28 @@ fn an_operator_ends_one_and_leaves_the_others() {
 }
 
 #[test]
+fn they_are_told_by_what_their_clients_came_by() {
+    let world = World::new(TURN);
+    let _udp = world.allocated("udp", "pw");
+    let mut plain = world.stream();
+    allocate_over(&mut plain, "tcp", "pw");
+    let mut in_tls = stream::blocking_tls(world.stream());
+    allocate_over(&mut in_tls, "tls", "pw");
+    let mut at_the_page = stream::blocking_tls(TcpStream::connect(world.web).unwrap());
+    allocate_over(&mut at_the_page, "tls", "pw");
+    let listed = rows(&world, "");
+    assert_eq!(listed.len(), 4);
+    for row in listed {
+        assert_eq!(row["transport"], row["user"], "{row}");
+    }
+}
+
+#[test]
 fn over_tcp_the_connection_ends_with_it() {
     let world = World::new(TURN);
-    let mut stream = TcpStream::connect(world.turn).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut stream = world.stream();
     allocate_over(&mut stream, "ann", "pw");
     let row = &rows(&world, "")[0];
-    assert_eq!(row["transport"], "tcp");
     assert_eq!(world.admin("DELETE", &format!("/api/turn/{}", row["id"].as_str().unwrap())).0, 204);
     assert_eq!(stream.read(&mut [0; 10]).unwrap_or(0), 0, "closed");
 }

@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -12,6 +13,7 @@ use xrtc::stun::{Message, Method};
 use xrtc::turn::wire::{attribute, channel_header, method};
 
 use crate::support::edge::{Edge, free_tcp, free_udp};
+use crate::support::stream;
 use crate::turn_support::*;
 
 const RELOADED: &str = "reloaded file=";
@@ -36,18 +38,20 @@ impl File {
         File { turn: turn.into(), http, ..File::default() }
     }
 
-    fn text(&self, at: &Places) -> String {
+    fn text(&self, at: &Places, dir: &Path) -> String {
         let Places { turn, ice, web, admin } = at;
         let File { turn: section, http, net, rest } = self;
+        let dir = dir.display();
+        let tls = format!(r#"tls_crt_file: "{dir}/cert.pem", tls_key_file: "{dir}/key.pem""#);
         format!(
             r#"services:
-  turn0: {{proto: turn, net: {{addr: "{turn}"}}, turn: {{{section}}}}}
+  turn0: {{proto: turn, net: {{addr: "{turn}", {tls}}}, turn: {{{section}}}}}
   ice0: {{proto: udp, net: {{addr: "{ice}", enable_ice: true{net}}}}}
   admin0: {{proto: admin, net: {{addr: "{admin}"}}}}
   web0:
     proto: tcp
     enable_http: true
-    net: {{addr: "{web}", enable_ice: true, enable_turn: true{net}}}
+    net: {{addr: "{web}", enable_ice: true, enable_turn: true, {tls}{net}}}
     http: {http}
 media: {{workers: 2}}
 drain_timeout: 100ms
@@ -86,7 +90,8 @@ impl World {
         let edge = Edge::start_with(|ground| {
             let places = Places { turn: ground.udp, ice: free_udp(), web: ground.tcp, admin: free_tcp() };
             chosen.set(Some(places));
-            file.text(&places)
+            stream::write_certificate(ground.dir, "edge");
+            file.text(&places, ground.dir)
         });
         let Places { turn, ice, web, admin } = chosen.get().unwrap();
         World { edge, turn, ice, web, admin }
@@ -105,7 +110,7 @@ impl World {
     async fn read_again(&self, file: &File, outcome: &str) {
         let before = self.edge.log().matches(outcome).count();
         let World { turn, ice, web, admin, .. } = *self;
-        self.edge.write_routes(&file.text(&Places { turn, ice, web, admin }));
+        self.edge.write_routes(&file.text(&Places { turn, ice, web, admin }, self.edge.dir()));
         self.edge.signal("HUP");
         self.edge.says(outcome, before + 1).await;
     }
@@ -138,6 +143,13 @@ impl World {
             assert!(start.elapsed() < Duration::from_secs(5), "{name}: {value:?}, expected {least}");
             std::thread::sleep(Duration::from_millis(30));
         }
+    }
+
+    /// A connection to the TURN service.
+    pub fn stream(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.turn).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream
     }
 
     /// A client of the TURN service.
@@ -199,8 +211,8 @@ fn dechunked(body: &str) -> String {
     whole
 }
 
-/// Over TCP.
-pub fn ask_over(stream: &mut TcpStream, request: &[u8]) -> Vec<u8> {
+/// Over TCP or TLS.
+pub fn ask_over(stream: &mut (impl Read + Write), request: &[u8]) -> Vec<u8> {
     stream.write_all(request).unwrap();
     let mut head = [0; 20];
     stream.read_exact(&mut head).unwrap();
@@ -210,8 +222,8 @@ pub fn ask_over(stream: &mut TcpStream, request: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Gets a relay over TCP.
-pub fn allocate_over(stream: &mut TcpStream, username: &str, password: &str) -> SocketAddr {
+/// Gets a relay over TCP or TLS.
+pub fn allocate_over(stream: &mut (impl Read + Write), username: &str, password: &str) -> SocketAddr {
     let (realm, nonce) = challenged(&ask_over(stream, &allocate(1, None)));
     let signer = Signer::new(username, password, &realm, &nonce);
     let answer = ask_over(stream, &allocate(2, Some(&signer)));

@@ -23,6 +23,7 @@ use super::{Arrived, Front, Place};
 use crate::classify::stream::{Expect, SSLTCP_CLIENT_HELLO, SSLTCP_SERVER_HELLO, Sniff};
 use crate::forward::{Received, Via};
 use crate::listener::turn;
+use crate::turn::Transport;
 
 /// A connection that stays undecided for so long is closed (xrtc.md §7); each step has it for itself.
 const STEP: Duration = Duration::from_secs(10);
@@ -153,7 +154,8 @@ async fn serve_turn<S: ByteStream>(
 ) -> Result<(), StreamVerdict> {
     let Some(door) = &front.turn else { return Err(StreamVerdict::Unknown) };
     let (stream, buffered) = start.into_parts();
-    let ended = door.serve(stream, buffered, arrived.peer, front.stopping.clone()).await;
+    let transport = if arrived.tls.is_some() { Transport::Tls } else { Transport::Tcp };
+    let ended = door.serve(stream, buffered, (transport, arrived.peer), front.stopping.clone()).await;
     debug!(peer = %arrived.peer, ?ended, "TURN connection ended");
     match ended {
         turn::Ended::Closed => Ok(()),

@@ -13,8 +13,8 @@ use tokio::sync::{Notify, watch};
 use super::worker::Worker;
 use super::{Shared, ToWorker};
 use crate::listener::tcp::{ByteStream, Framing, Pushed, Queue};
-use crate::turn::Client;
 use crate::turn::wire::{Framed, framed};
+use crate::turn::{Client, Transport};
 
 /// A connection without an allocation is closed then; a client allocates within a round trip or three.
 const WITHOUT_ALLOCATION: Duration = Duration::from_secs(30);
@@ -113,13 +113,13 @@ impl TurnDoor {
         &self,
         stream: S,
         buffered: BytesMut,
-        remote: SocketAddr,
+        (transport, remote): (Transport, SocketAddr),
         mut stopping: watch::Receiver<bool>,
     ) -> Ended {
         // Not 0, which says UDP; after four thousand million connections the first one is long gone.
         let stream_number = self.0.next_stream.fetch_add(1, Ordering::Relaxed).max(1);
         let link = Arc::new(TurnLink {
-            client: Client { listener: 1, stream: stream_number, remote, local: None },
+            client: Client { transport, stream: stream_number, remote, local: None },
             outgoing: Mutex::new(Queue::new(Framing::Turn)),
             changed: Notify::new(),
             is_closed: AtomicBool::new(false),

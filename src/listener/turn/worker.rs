@@ -20,7 +20,7 @@ use crate::listener::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender
 use crate::listener::idle::Idle;
 use crate::listener::socket::Socket;
 use crate::turn::wire::{DATA_HEAD_MAX, channel_header, data_head};
-use crate::turn::{Client, FromPeer, RelayId, Server, TurnDrop, Verdict};
+use crate::turn::{Client, FromPeer, RelayId, Server, Transport, TurnDrop, Verdict};
 
 /// The waker's token; sockets have the others.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -208,7 +208,8 @@ impl Worker {
     }
 
     fn hear_client(&mut self, now: Instant, datagram: Datagram) {
-        let client = Client { listener: 0, stream: 0, remote: datagram.from, local: datagram.local };
+        let client =
+            Client { transport: Transport::Udp, stream: 0, remote: datagram.from, local: datagram.local };
         for segment in datagram.segments() {
             self.decide(now, client, segment, false);
         }
