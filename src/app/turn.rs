@@ -282,6 +282,13 @@ fn policy(
     let udp: Vec<&Service> =
         udp.filter(|service| matches!(service.kind, ServiceKind::Udp { ice: Some(_) })).collect();
     let listeners: Vec<SocketAddr> = udp.iter().map(|service| service.listen).collect();
+    let turn_listeners: Vec<SocketAddr> = around
+        .config
+        .services
+        .iter()
+        .filter(|service| matches!(service.kind, ServiceKind::Turn(_)))
+        .map(|service| service.listen)
+        .collect();
     let made = doors.all(around.world, &listeners);
     let addresses = |listener: SocketAddr| -> Vec<SocketAddr> {
         let services = udp.iter().filter(|service| service.listen == listener);
@@ -296,7 +303,7 @@ fn policy(
     let single = |ip: IpAddr| crate::config::IpNet { addr: ip, prefix: if ip.is_ipv4() { 32 } else { 128 } };
     let policy = Policy {
         doors: made.iter().map(|(listener, _)| addresses(*listener)).collect(),
-        own_ports: listeners.iter().map(SocketAddr::port).collect(),
+        own_ports: listeners.iter().chain(&turn_listeners).map(SocketAddr::port).collect(),
         mappings: externals
             .addresses
             .iter()

@@ -1,8 +1,9 @@
-//! Quotas of users, of sources and of all; the bandwidth of one allocation.
+//! Quotas of users, of sources and of all; the bandwidth of one allocation; ports that no relay reaches.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use crate::support::edge::free_udp;
 use crate::world::*;
 
 const USERS: &str = "realm: example.org, allow_peers: [127.0.0.1], auth: {password: pw}";
@@ -61,4 +62,23 @@ fn an_allocation_gets_its_bandwidth_and_no_more() {
     let allowed = 100.0 + 100.0 * start.elapsed().as_secs_f64();
     assert!((up as f64) < allowed * 1.1 && up > 150, "{up} packets, {allowed} were allowed");
     world.metric("xrtc_turn_drops_total{service=\"turn0\",reason=\"bandwidth\"}", 100);
+}
+
+/// Though their address is opened: a relay that reaches one makes a loop.
+#[test]
+fn no_relay_reaches_a_port_that_this_process_listens_on() {
+    let other = free_udp();
+    let service =
+        format!("  turn1: {{proto: turn, net: {{addr: \"{other}\"}}, turn: {{auth: {{password: pw}}}}}}");
+    let world = World::with(&File { service, ..File::new(USERS) });
+    let (mut client, _) = world.allocated("ann", "pw");
+    let peer = free_udp();
+    assert_eq!(client.bind(peer, 0x4000), 0);
+    for (number, own) in [(0x4001, world.turn), (0x4002, other)] {
+        assert_eq!(client.bind(own, number), 403, "{own}");
+    }
+    // What goes to the ICE port does not leave the process.
+    assert_eq!(client.bind(world.ice, 0x4003), 0);
+    client.send(0x4003, b"x");
+    world.metric("xrtc_turn_inside_packets_total{service=\"turn0\",direction=\"up\"}", 1);
 }

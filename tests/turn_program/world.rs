@@ -28,6 +28,8 @@ pub struct File {
     pub http: String,
     /// Further keys of `net:` of the ICE port.
     pub net: String,
+    /// A further service.
+    pub service: String,
     /// Further sections.
     pub rest: String,
 }
@@ -40,7 +42,7 @@ impl File {
 
     fn text(&self, at: &Places, dir: &Path) -> String {
         let Places { turn, ice, web, admin } = at;
-        let File { turn: section, http, net, rest } = self;
+        let File { turn: section, http, net, service, rest } = self;
         let dir = dir.display();
         let tls = format!(r#"tls_crt_file: "{dir}/cert.pem", tls_key_file: "{dir}/key.pem""#);
         format!(
@@ -53,6 +55,7 @@ impl File {
     enable_http: true
     net: {{addr: "{web}", enable_ice: true, enable_turn: true, {tls}{net}}}
     http: {http}
+{service}
 media: {{workers: 2}}
 drain_timeout: 100ms
 {rest}"#
