@@ -13,5 +13,6 @@ mod answers;
 mod credentials;
 mod limits;
 mod reload;
+mod streams;
 mod stun_ports;
 mod world;

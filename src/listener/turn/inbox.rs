@@ -50,6 +50,8 @@ impl Worker {
                 self.links.remove(&link.client.stream);
                 self.server.client_gone(&link.client, &mut self.world);
             }
+            // Its connection has ended meanwhile: nobody would end what it gets now.
+            ToWorker::Again(client, _) if client.is_stream() && !self.links.contains_key(&client.stream) => {}
             ToWorker::Again(client, packet) => self.decide_loaded(now, client, &packet, true),
             ToWorker::Inside { relay, serial, parcel } => {
                 if let Some(from) = self.insides.sender(relay, serial) {
