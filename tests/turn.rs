@@ -322,6 +322,8 @@ fn an_allocation_belongs_to_its_user_and_to_its_5_tuple() {
     assert_eq!(bench.code(client, &request(method::REFRESH, 5, &[lifetime(0)], Some(&other))), 441);
     let forged = Signer::new("other", "no", &signer.realm, &signer.nonce);
     assert_eq!(bench.code(client, &request(method::REFRESH, 6, &[lifetime(0)], Some(&forged))), 401);
+    // 441 is for everything but Allocate (RFC 8656 §19).
+    assert_eq!(bench.code(client, &allocate(10, Some(&other))), 437);
     assert_eq!(bench.server.allocations(), 1);
     let elsewhere = self::client("198.51.100.1:40001");
     let theirs = bench.signer(elsewhere, "user", "pass");
@@ -562,6 +564,31 @@ fn the_webhook_is_asked_only_for_who_has_shown_his_nonce() {
     assert_eq!(bench.handle(client, &allocate(2, Some(&signer))).0, Verdict::Ask);
     let forged = Signer::new("hook", "x", &signer.realm, b"AAAAAAAA");
     assert_eq!(bench.code(client, &allocate(3, Some(&forged))), 438);
+}
+
+#[test]
+fn one_request_permits_as_many_peers_as_it_has_room_for() {
+    let mut bench = Bench::new();
+    let (client, signer, _) = bench.allocated(CLIENT);
+    let peers: Vec<SocketAddr> = (0..50).map(|i| SocketAddr::from(([8, 8, 4, i], 5000))).collect();
+    assert_eq!(bench.code(client, &with_peers(method::CREATE_PERMISSION, 50, &peers, &[], &signer)), 0);
+    for peer in &peers {
+        assert!(matches!(bench.handle(client, &send(*peer, b"x")).0, Verdict::Relay { .. }), "{peer}");
+    }
+    assert_eq!(bench.code(client, &with_peers(method::CREATE_PERMISSION, 51, &[], &[], &signer)), 400);
+}
+
+/// Connect of RFC 6062, what only servers send, and what nobody knows (RFC 8489 §6.3).
+#[test]
+fn what_asks_for_another_method_is_thrown_away_whoever_asks() {
+    let mut bench = Bench::new();
+    let (client, signer, _) = bench.allocated(CLIENT);
+    for method in [Method(0x000), method::SEND, method::DATA, Method(0x00a), Method(0x0aa)] {
+        for signer in [None, Some(&signer)] {
+            let question = request(method, 9, &[lifetime(600)], signer);
+            assert_eq!(bench.handle(client, &question).0, Verdict::Drop(TurnDrop::Unexpected), "{method:?}");
+        }
+    }
 }
 
 #[test]

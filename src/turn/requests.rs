@@ -15,8 +15,6 @@ use crate::stun::{self, AttributeType, Builder, Class, ErrorCode, Message};
 
 /// What a client gets that does not ask, seconds (RFC 8656 §3.2).
 const LIFETIME: u32 = 600;
-/// Peers of one CreatePermission; a datagram has room for a few dozen.
-const MOST_PEERS_AT_ONCE: usize = 32;
 /// Unknown attributes that an answer names; more are nobody's mistake.
 const MOST_UNKNOWN: usize = 8;
 
@@ -30,6 +28,9 @@ impl Server {
         reply: &mut [u8],
         outside: &mut dyn Outside,
     ) -> Verdict {
+        if !method::OF_REQUESTS.contains(&request.method()) {
+            return Verdict::Drop(TurnDrop::Unexpected);
+        }
         let index = self.by_client.get(client).copied();
         let insider = index.map(|index| &self.allocations[index]);
         let gate = Gate {
@@ -47,7 +48,10 @@ impl Server {
         let asked = Asked { now, client: *client, request, proof };
         if insider.is_some_and(|allocation| allocation.username != asked.proof.username) {
             self.counters.count_auth(AuthResult::WrongUser);
-            return asked.refuse(reply, error::WRONG_CREDENTIALS);
+            // 441 is for what is asked of an allocation, not for another one (RFC 8656 §19).
+            let is_allocate = request.method() == method::ALLOCATE;
+            let code = if is_allocate { error::ALLOCATION_MISMATCH } else { error::WRONG_CREDENTIALS };
+            return asked.refuse(reply, code);
         }
         self.counters.count_auth(AuthResult::Ok);
         let unknown = request.unknown_required(attribute::KNOWN);
@@ -64,10 +68,8 @@ impl Server {
             }
             (method::CREATE_PERMISSION, Some(index)) => self.permit(&asked, reply, index),
             (method::CHANNEL_BIND, Some(index)) => self.bind(&asked, reply, index, outside),
-            (method::REFRESH | method::CREATE_PERMISSION | method::CHANNEL_BIND, None) => {
-                asked.refuse(reply, error::ALLOCATION_MISMATCH)
-            }
-            _ => asked.refuse(reply, ErrorCode::BAD_REQUEST),
+            // The rest needs an allocation.
+            _ => asked.refuse(reply, error::ALLOCATION_MISMATCH),
         }
     }
 
@@ -279,13 +281,11 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Every peer that the request names.
+    /// Every peer that the request names, which has room for a few dozen ([`stun::MAX_ATTRIBUTES`]).
     fn peers(&self) -> Result<Vec<SocketAddr>, ErrorCode> {
         let peers = self.request.xor_addresses(attribute::XOR_PEER_ADDRESS);
         let peers: Option<Vec<SocketAddr>> = peers.collect();
-        peers
-            .filter(|peers| !peers.is_empty() && peers.len() <= MOST_PEERS_AT_ONCE)
-            .ok_or(ErrorCode::BAD_REQUEST)
+        peers.filter(|peers| !peers.is_empty()).ok_or(ErrorCode::BAD_REQUEST)
     }
 
     fn accept(&self, reply: &mut [u8], with: impl for<'b> FnOnce(Builder<'b>) -> Builder<'b>) -> Verdict {

@@ -20,6 +20,9 @@ pub mod method {
     pub const CREATE_PERMISSION: Method = Method(0x008);
     /// ChannelBind.
     pub const CHANNEL_BIND: Method = Method(0x009);
+
+    /// Those that clients ask for, besides Binding. What asks for another one is thrown away (RFC 8489 §6.3).
+    pub const OF_REQUESTS: [Method; 4] = [ALLOCATE, REFRESH, CREATE_PERMISSION, CHANNEL_BIND];
 }
 
 /// Attributes (RFC 8656 §18, RFC 8489 §18.3).
