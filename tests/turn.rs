@@ -21,6 +21,7 @@ use xrtc::turn::*;
 
 const CLIENT: &str = "198.51.100.1:40000";
 const PEER: &str = "8.8.4.4:5000";
+const PEER_V6: &str = "[2600::1]:5000";
 const DOOR: &str = "203.0.113.7:6001";
 const PUBLIC: &str = "203.0.113.7";
 
@@ -41,6 +42,8 @@ struct World {
     most: usize,
     next: u32,
     token: Option<[u8; 8]>,
+    /// What is not to be had.
+    without: Vec<(Family, NoRelay)>,
 }
 
 impl Outside for World {
@@ -68,9 +71,13 @@ impl Outside for World {
             Wish::Reserved(token) if Some(token) == self.token.take() => (PUBLIC, None),
             Wish::Reserved(_) => return Err(NoRelay::Exhausted),
         };
+        let ip: IpAddr = ip.parse().unwrap();
+        if let Some((_, reason)) = self.without.iter().find(|(family, _)| *family == Family::of(ip)) {
+            return Err(*reason);
+        }
         let id = (0..).find(|id| !self.relays.contains_key(id)).unwrap();
         self.next += 1;
-        let address = SocketAddr::new(ip.parse().unwrap(), 50_000 + self.next as u16);
+        let address = SocketAddr::new(ip, 50_000 + self.next as u16);
         self.relays.insert(id, address);
         self.token = token.or(self.token);
         Ok(Opened { relay: Relay { id: RelayId(id), address }, token })
@@ -415,8 +422,6 @@ fn an_expired_channel_rests_before_it_is_somebody_elses() {
 
 #[test]
 fn what_an_allocate_may_ask_for() {
-    let family = |value: u8| (attribute::REQUESTED_ADDRESS_FAMILY, vec![value, 0, 0, 0]);
-    let also = |value: u8| (attribute::ADDITIONAL_ADDRESS_FAMILY, vec![value, 0, 0, 0]);
     let even = |bits: u8| (attribute::EVEN_PORT, vec![bits]);
     let token = || (attribute::RESERVATION_TOKEN, vec![9; 8]);
     let fragment = || (attribute::DONT_FRAGMENT, vec![]);
@@ -434,6 +439,8 @@ fn what_an_allocate_may_ask_for() {
         (vec![udp(), token(), even(0)], 400),
         (vec![udp(), fragment()], 420),
         (vec![tcp()], 442),
+        (vec![(attribute::REQUESTED_TRANSPORT, vec![17])], 400),
+        (vec![udp(), (attribute::LIFETIME, vec![0, 1])], 400),
         (vec![], 400),
         (vec![udp(), (AttributeType(0x7abc), vec![])], 420),
         (vec![udp(), (AttributeType(0xfabc), vec![])], 0),
@@ -451,6 +458,101 @@ fn what_an_allocate_may_ask_for() {
             assert_eq!(both.len(), 2);
         }
     }
+}
+
+#[test]
+fn of_two_families_the_one_that_is_there_is_given_and_the_other_explained() {
+    use NoRelay::{Exhausted, Family as NotServed};
+    let (v4, v6) = (Family::V4, Family::V6);
+    for (without, expected) in [
+        (vec![(v6, NotServed)], Ok([2, 0, 4, 40])),
+        (vec![(v6, Exhausted)], Ok([2, 0, 5, 8])),
+        (vec![(v4, NotServed)], Ok([1, 0, 4, 40])),
+        (vec![(v4, Exhausted)], Ok([1, 0, 5, 8])),
+        (vec![(v4, NotServed), (v6, NotServed)], Err(440)),
+        (vec![(v4, NotServed), (v6, Exhausted)], Err(508)),
+        (vec![(v4, Exhausted), (v6, NotServed)], Err(508)),
+    ] {
+        let mut bench = Bench::new();
+        bench.world.without = without;
+        let client = client(CLIENT);
+        let signer = bench.signer(client, "user", "pass");
+        let packet = request(method::ALLOCATE, 2, &[udp(), also(2)], Some(&signer));
+        let answer = bench.answer(client, &packet);
+        let Ok(told) = expected else {
+            assert_eq!(code(&answer), expected.unwrap_err());
+            assert_eq!(bench.world.held, 0);
+            continue;
+        };
+        let message = Message::parse(&answer).unwrap();
+        assert_eq!(message.get(attribute::ADDRESS_ERROR_CODE), Some(&told[..]));
+        let relays: Vec<_> = message.xor_addresses(attribute::XOR_RELAYED_ADDRESS).flatten().collect();
+        assert_eq!(relays.iter().map(SocketAddr::is_ipv4).collect::<Vec<_>>(), [told[0] == 2]);
+        assert_eq!(bench.answer(client, &packet), answer, "a retransmission");
+    }
+}
+
+/// A client with a relay of each family, and a channel from each.
+fn with_both(bench: &mut Bench) -> (Client, Signer) {
+    let client = client(CLIENT);
+    let signer = bench.signer(client, "user", "pass");
+    let packet = request(method::ALLOCATE, 2, &[udp(), also(2)], Some(&signer));
+    assert_eq!(bench.code(client, &packet), 0);
+    assert_eq!(bench.bind(client, &signer, PEER, 0x4004), 0);
+    assert_eq!(bench.bind(client, &signer, PEER_V6, 0x4006), 0);
+    (client, signer)
+}
+
+impl Bench {
+    fn refresh(&mut self, client: Client, signer: &Signer, attributes: Attributes<'_>) -> u16 {
+        let number = self.next();
+        self.code(client, &request(method::REFRESH, number, attributes, Some(signer)))
+    }
+
+    /// Whether what the client sends on a channel leaves.
+    fn leaves(&mut self, client: Client, number: u16) -> bool {
+        matches!(self.handle(client, &channel_data(number, b"x")).0, Verdict::Relay { .. })
+    }
+}
+
+/// RFC 8656 §8.1.
+#[test]
+fn one_family_of_an_allocation_is_given_up_without_the_other() {
+    let mut bench = Bench::new();
+    let (client, signer) = with_both(&mut bench);
+    assert_eq!(bench.refresh(client, &signer, &[lifetime(0), family(2)]), 0);
+    assert_eq!((bench.server.allocations(), bench.world.relays.len(), bench.world.held), (1, 1, 1));
+    assert!(bench.leaves(client, 0x4004));
+    assert_eq!(bench.handle(client, &channel_data(0x4006, b"x")).0, Verdict::Drop(TurnDrop::NoChannel));
+    assert_eq!(bench.hear_peer(0, PEER), FromPeer::Channel { client, number: 0x4004 });
+    assert_eq!(bench.hear_peer(1, PEER_V6), FromPeer::Drop(TurnDrop::NoAllocation));
+    assert_eq!(bench.permit(client, &signer, PEER_V6), 443);
+    assert_eq!(bench.refresh(client, &signer, &[lifetime(600), family(2)]), 443);
+    assert_eq!(bench.refresh(client, &signer, &[lifetime(600)]), 0);
+    // Its number and its peer are free.
+    assert_eq!(bench.bind(client, &signer, "8.8.4.4:6", 0x4006), 0);
+    assert_eq!(bench.refresh(client, &signer, &[lifetime(0), family(1)]), 0);
+    assert_eq!((bench.server.allocations(), bench.world.relays.len(), bench.world.held), (0, 0, 0));
+    assert_eq!(bench.refresh(client, &signer, &[lifetime(600)]), 437);
+}
+
+#[test]
+fn a_family_that_is_not_refreshed_expires_and_the_other_goes_on() {
+    let mut bench = Bench::new();
+    let (client, signer) = with_both(&mut bench);
+    assert_eq!(bench.refresh(client, &signer, &[lifetime(3600), family(2)]), 0);
+    bench.pass(Duration::from_secs(599));
+    assert_eq!(bench.world.relays.len(), 2);
+    bench.pass(Duration::from_secs(2));
+    assert_eq!((bench.server.allocations(), bench.world.relays.len(), bench.world.held), (1, 1, 1));
+    let late = bench.signer(client, "user", "pass");
+    assert_eq!(bench.permit(client, &late, PEER), 443);
+    assert_eq!(bench.bind(client, &late, PEER_V6, 0x4006), 0);
+    assert!(bench.leaves(client, 0x4006));
+    for _ in 0..51 {
+        bench.pass(MINUTE);
+    }
+    assert_eq!((bench.server.allocations(), bench.world.relays.len(), bench.world.held), (0, 0, 0));
 }
 
 #[test]
@@ -497,6 +599,31 @@ fn denied_peers_are_forbidden_counted_and_told_once() {
         std::iter::from_fn(|| bench.server.poll_notice()).map(|notice| notice.reason).collect();
     assert_eq!(told, [Denial::Loopback, Denial::Private, Denial::Metadata, Denial::Multicast]);
     assert_eq!(bench.permit(client, &signer, "[2600::1]:1"), 443, "the allocation is IPv4");
+}
+
+#[test]
+fn one_request_permits_as_many_peers_as_it_has_room_for() {
+    let mut bench = Bench::new();
+    let (client, signer, _) = bench.allocated(CLIENT);
+    let peers: Vec<SocketAddr> = (0..50).map(|i| SocketAddr::from(([8, 8, 4, i], 5000))).collect();
+    assert_eq!(bench.code(client, &with_peers(method::CREATE_PERMISSION, 50, &peers, &[], &signer)), 0);
+    for peer in &peers {
+        assert!(matches!(bench.handle(client, &send(*peer, b"x")).0, Verdict::Relay { .. }), "{peer}");
+    }
+    assert_eq!(bench.code(client, &with_peers(method::CREATE_PERMISSION, 51, &[], &[], &signer)), 400);
+}
+
+/// Connect of RFC 6062, what only servers send, and what nobody knows (RFC 8489 §6.3).
+#[test]
+fn what_asks_for_another_method_is_thrown_away_whoever_asks() {
+    let mut bench = Bench::new();
+    let (client, signer, _) = bench.allocated(CLIENT);
+    for method in [Method(0x000), method::SEND, method::DATA, Method(0x00a), Method(0x0aa)] {
+        for signer in [None, Some(&signer)] {
+            let question = request(method, 9, &[lifetime(600)], signer);
+            assert_eq!(bench.handle(client, &question).0, Verdict::Drop(TurnDrop::Unexpected), "{method:?}");
+        }
+    }
 }
 
 #[test]
@@ -564,31 +691,6 @@ fn the_webhook_is_asked_only_for_who_has_shown_his_nonce() {
     assert_eq!(bench.handle(client, &allocate(2, Some(&signer))).0, Verdict::Ask);
     let forged = Signer::new("hook", "x", &signer.realm, b"AAAAAAAA");
     assert_eq!(bench.code(client, &allocate(3, Some(&forged))), 438);
-}
-
-#[test]
-fn one_request_permits_as_many_peers_as_it_has_room_for() {
-    let mut bench = Bench::new();
-    let (client, signer, _) = bench.allocated(CLIENT);
-    let peers: Vec<SocketAddr> = (0..50).map(|i| SocketAddr::from(([8, 8, 4, i], 5000))).collect();
-    assert_eq!(bench.code(client, &with_peers(method::CREATE_PERMISSION, 50, &peers, &[], &signer)), 0);
-    for peer in &peers {
-        assert!(matches!(bench.handle(client, &send(*peer, b"x")).0, Verdict::Relay { .. }), "{peer}");
-    }
-    assert_eq!(bench.code(client, &with_peers(method::CREATE_PERMISSION, 51, &[], &[], &signer)), 400);
-}
-
-/// Connect of RFC 6062, what only servers send, and what nobody knows (RFC 8489 §6.3).
-#[test]
-fn what_asks_for_another_method_is_thrown_away_whoever_asks() {
-    let mut bench = Bench::new();
-    let (client, signer, _) = bench.allocated(CLIENT);
-    for method in [Method(0x000), method::SEND, method::DATA, Method(0x00a), Method(0x0aa)] {
-        for signer in [None, Some(&signer)] {
-            let question = request(method, 9, &[lifetime(600)], signer);
-            assert_eq!(bench.handle(client, &question).0, Verdict::Drop(TurnDrop::Unexpected), "{method:?}");
-        }
-    }
 }
 
 #[test]

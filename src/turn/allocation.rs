@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 
 use super::counters::Traffic;
-use super::outside::Relay;
+use super::outside::{Family, Relay};
 use super::peers::Permitted;
 use crate::auth::LongTermKeys;
-use crate::stun::TransactionId;
+use crate::stun::{ErrorCode, TransactionId};
 
 /// A permission (RFC 8656 §9).
 pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
@@ -107,12 +107,14 @@ pub(super) struct Allocation {
     pub(super) username: Arc<str>,
     pub(super) keys: Arc<LongTermKeys>,
     /// One, or one of each family.
-    pub(super) relays: [Option<Relay>; 2],
+    leases: [Option<Lease>; 2],
     /// Of the Allocate that made it: a retransmission gets the same answer.
     pub(super) transaction: TransactionId,
     pub(super) reservation: Option<[u8; 8]>,
-    /// What the client was told, seconds.
+    pub(super) missing: Option<(Family, ErrorCode)>,
+    /// What the client was told then, seconds.
     pub(super) lifetime: u32,
+    /// When the last of its relays goes.
     pub(super) expires: Instant,
     pub(super) opened: Instant,
     pub(super) timer: Instant,
@@ -124,6 +126,19 @@ pub(super) struct Allocation {
     channels_by_peer: Map<SocketAddr, u16>,
 }
 
+/// A relay, and until when it is there. With one of each family, each has a lifetime of its own (RFC 8656 §8.1).
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    relay: Relay,
+    until: Instant,
+}
+
+impl Lease {
+    fn family(&self) -> Family {
+        Family::of(self.relay.address.ip())
+    }
+}
+
 /// What makes an allocation.
 pub(super) struct Opening {
     pub(super) client: Client,
@@ -132,21 +147,25 @@ pub(super) struct Opening {
     pub(super) relays: [Option<Relay>; 2],
     pub(super) transaction: TransactionId,
     pub(super) reservation: Option<[u8; 8]>,
+    /// The family that was asked for too and is not there, and why.
+    pub(super) missing: Option<(Family, ErrorCode)>,
     pub(super) lifetime: u32,
 }
 
 impl Allocation {
     pub(super) fn new(now: Instant, opening: Opening) -> Self {
+        let until = now + Duration::from_secs(opening.lifetime.into());
         Allocation {
             id: 0,
             client: opening.client,
             username: opening.username,
             keys: opening.keys,
-            relays: opening.relays,
+            leases: opening.relays.map(|relay| Some(Lease { relay: relay?, until })),
             transaction: opening.transaction,
             reservation: opening.reservation,
+            missing: opening.missing,
             lifetime: opening.lifetime,
-            expires: now + Duration::from_secs(opening.lifetime.into()),
+            expires: until,
             opened: now,
             timer: now,
             traffic: Traffic::default(),
@@ -158,9 +177,50 @@ impl Allocation {
         }
     }
 
+    pub(super) fn relays(&self) -> impl Iterator<Item = Relay> {
+        self.leases.iter().flatten().map(|lease| lease.relay)
+    }
+
     /// The relay of the family of `ip`.
     pub(super) fn relay_for(&self, ip: IpAddr) -> Option<Relay> {
-        self.relays.iter().flatten().copied().find(|relay| relay.address.is_ipv4() == ip.is_ipv4())
+        self.relays().find(|relay| relay.address.is_ipv4() == ip.is_ipv4())
+    }
+
+    pub(super) fn has(&self, family: Family) -> bool {
+        self.leases.iter().flatten().any(|lease| lease.family() == family)
+    }
+
+    /// Keeps the relay of a family, or all of them, until then.
+    pub(super) fn refresh(&mut self, family: Option<Family>, until: Instant) {
+        let wanted = |lease: &&mut Lease| family.is_none_or(|family| family == lease.family());
+        self.leases.iter_mut().flatten().filter(wanted).for_each(|lease| lease.until = until);
+        self.find_end();
+    }
+
+    /// Takes the relay of a family out, and what leads to its peers; the other family keeps what it has (RFC 8656 §8.1).
+    pub(super) fn give_up(&mut self, family: Family) -> Option<Relay> {
+        let lease =
+            self.leases.iter_mut().find_map(|lease| lease.take_if(|lease| lease.family() == family))?;
+        self.permissions.retain(|ip, _| Family::of(*ip) != family);
+        self.channels.retain(|_, channel| Family::of(channel.peer.ip()) != family);
+        self.channels_by_peer.retain(|peer, _| Family::of(peer.ip()) != family);
+        self.find_end();
+        Some(lease.relay)
+    }
+
+    /// A family whose time is over.
+    pub(super) fn overdue(&self, now: Instant) -> Option<Family> {
+        self.leases.iter().flatten().find(|lease| now >= lease.until).map(Lease::family)
+    }
+
+    /// When the first of its relays goes.
+    pub(super) fn first_end(&self) -> Instant {
+        self.leases.iter().flatten().map(|lease| lease.until).min().unwrap_or(self.expires)
+    }
+
+    fn find_end(&mut self) {
+        let last = self.leases.iter().flatten().map(|lease| lease.until).max();
+        self.expires = last.unwrap_or(self.expires);
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::allocation::{Allocation, Client};
-use super::outside::Outside;
+use super::outside::{Family, Outside, RelayId};
 use super::policy::Policy;
 use super::server::Server;
 
@@ -16,10 +16,10 @@ impl Server {
     /// An allocation begins: its client and its relays lead to it.
     pub(super) fn keep(&mut self, now: Instant, mut allocation: Allocation) {
         allocation.id = self.number();
-        let (client, relays) = (allocation.client, allocation.relays);
+        let client = allocation.client;
         let index = self.allocations.insert(allocation);
         self.by_client.insert(client, index);
-        for relay in relays.into_iter().flatten() {
+        for relay in self.allocations[index].relays() {
             let number = relay.id.0 as usize;
             if self.by_relay.len() <= number {
                 self.by_relay.resize(number + 1, None);
@@ -31,7 +31,7 @@ impl Server {
 
     pub(super) fn set_timer(&mut self, now: Instant, index: usize) {
         let allocation = &mut self.allocations[index];
-        let at = allocation.expires.min(now + TIDY_EVERY);
+        let at = allocation.first_end().min(now + TIDY_EVERY);
         allocation.timer = self.timers.set(at, index);
     }
 
@@ -39,13 +39,26 @@ impl Server {
     pub(super) fn end(&mut self, index: usize, outside: &mut dyn Outside) {
         let Some(allocation) = self.allocations.try_remove(index) else { return };
         self.by_client.remove(&allocation.client);
-        for relay in allocation.relays.into_iter().flatten() {
-            if let Some(slot) = self.by_relay.get_mut(relay.id.0 as usize) {
-                *slot = None;
-            }
-            outside.close(relay.id);
-        }
+        allocation.relays().for_each(|relay| self.close(relay.id, outside));
         outside.release(&allocation.username, allocation.client.remote.ip());
+    }
+
+    /// Ends one family of an allocation, and the allocation with the last one.
+    pub(super) fn end_family(&mut self, index: usize, family: Family, outside: &mut dyn Outside) {
+        let allocation = &mut self.allocations[index];
+        let gone = allocation.give_up(family);
+        let is_last = allocation.relays().next().is_none();
+        gone.into_iter().for_each(|relay| self.close(relay.id, outside));
+        if is_last {
+            self.end(index, outside);
+        }
+    }
+
+    fn close(&mut self, relay: RelayId, outside: &mut dyn Outside) {
+        if let Some(slot) = self.by_relay.get_mut(relay.0 as usize) {
+            *slot = None;
+        }
+        outside.close(relay);
     }
 
     /// The client's connection is over, and with it its allocation (RFC 8656 §5).
@@ -76,6 +89,8 @@ impl Server {
                 self.end(index, outside);
             } else if now >= allocation.timer {
                 allocation.tidy(now);
+                let overdue = allocation.overdue(now);
+                overdue.into_iter().for_each(|family| self.end_family(index, family, outside));
                 self.set_timer(now, index);
             }
         }

@@ -59,7 +59,7 @@ fn listed(now: Instant, allocation: &Allocation) -> Listed {
         id: allocation.id,
         client: allocation.client,
         username: allocation.username.clone(),
-        relays: allocation.relays.iter().flatten().map(|relay| relay.address).collect(),
+        relays: allocation.relays().map(|relay| relay.address).collect(),
         age: now.saturating_duration_since(allocation.opened),
         expires_in: allocation.expires.saturating_duration_since(now),
         permissions,

@@ -42,6 +42,16 @@ pub enum Family {
     V6,
 }
 
+impl Family {
+    /// That of an address.
+    pub fn of(ip: IpAddr) -> Family {
+        match ip {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+}
+
 /// A relay socket, and the token of the port behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Opened {

@@ -63,7 +63,7 @@ impl Server {
             (method::ALLOCATE, Some(index)) => self.allocate_again(&asked, reply, index),
             (method::REFRESH, Some(index)) => self.refresh(&asked, reply, index, outside),
             // Deleting what is gone already is no mistake (RFC 8656 §8.2).
-            (method::REFRESH, None) if lifetime(request) == Some(0) => {
+            (method::REFRESH, None) if lifetime(request) == Ok(Some(0)) => {
                 asked.accept(reply, |answer| answer.attribute(attribute::LIFETIME, &[0; 4]))
             }
             (method::CREATE_PERMISSION, Some(index)) => self.permit(&asked, reply, index),
@@ -102,7 +102,7 @@ impl Server {
 
     /// RFC 8656 §7.2.
     fn allocate(&mut self, asked: &Asked<'_>, reply: &mut [u8], outside: &mut dyn Outside) -> Verdict {
-        let wanted = match Wanted::read(asked.request) {
+        let wanted = match Wanted::read(asked.request, self.max_lifetime) {
             Ok(wanted) => wanted,
             Err(code) => return asked.refuse(reply, code),
         };
@@ -118,41 +118,32 @@ impl Server {
                 return asked.refuse(reply, error::INSUFFICIENT_CAPACITY);
             }
         }
-        let opened = match outside.open(wanted.wish) {
-            Ok(opened) => opened,
+        match wanted.open(outside) {
+            Ok(relays) => self.opened(asked, reply, relays, wanted.lifetime),
             Err(reason) => {
                 outside.release(user, remote);
                 self.counters.refused_capacity += u64::from(reason == NoRelay::Exhausted);
-                return asked.refuse(reply, code_of(reason));
+                asked.refuse(reply, code_of(reason))
             }
-        };
-        let second = wanted.with_ipv6.then(|| outside.open(Wish::Any(Family::V6)));
-        self.opened(asked, reply, opened, second)
+        }
     }
 
-    /// The second relay may be missing; the client is told why (RFC 8656 §7.2).
-    fn opened(
-        &mut self,
-        asked: &Asked<'_>,
-        reply: &mut [u8],
-        opened: Opened,
-        second: Option<Result<Opened, NoRelay>>,
-    ) -> Verdict {
-        let also = second.and_then(Result::ok).map(|opened| opened.relay);
+    fn opened(&mut self, asked: &Asked<'_>, reply: &mut [u8], relays: Relays, lifetime: u32) -> Verdict {
+        let Relays { opened, also, missing } = relays;
         let allocation = Allocation::new(
             asked.now,
             Opening {
                 client: asked.client,
                 username: asked.proof.username.clone(),
                 keys: asked.proof.keys.clone(),
-                relays: [Some(opened.relay), also],
+                relays: [Some(opened.relay), also.map(|also| also.relay)],
                 transaction: asked.request.transaction_id(),
                 reservation: opened.token,
-                lifetime: self.granted(asked.request),
+                missing: missing.map(|(family, reason)| (family, code_of(reason))),
+                lifetime,
             },
         );
-        let failed = second.and_then(Result::err).map(code_of);
-        let verdict = allocated(asked, reply, &allocation, failed);
+        let verdict = allocated(asked, reply, &allocation);
         self.counters.allocated += 1;
         self.keep(asked.now, allocation);
         verdict
@@ -164,7 +155,7 @@ impl Server {
         if allocation.transaction != asked.request.transaction_id() {
             return asked.refuse(reply, error::ALLOCATION_MISMATCH);
         }
-        allocated(asked, reply, allocation, None)
+        allocated(asked, reply, allocation)
     }
 
     /// RFC 8656 §8.2.
@@ -175,26 +166,35 @@ impl Server {
         index: usize,
         outside: &mut dyn Outside,
     ) -> Verdict {
-        let family = asked.request.get(attribute::REQUESTED_ADDRESS_FAMILY).map(family);
-        let has = |wanted: Family| {
-            let relays = self.allocations[index].relays.iter().flatten();
-            relays.into_iter().any(|relay| relay.address.is_ipv4() == (wanted == Family::V4))
+        let (family, lifetime) = match self.refreshed(asked.request, index) {
+            Ok(refreshed) => refreshed,
+            Err(code) => return asked.refuse(reply, code),
         };
-        match family {
-            Some(Some(family)) if !has(family) => return asked.refuse(reply, error::PEER_FAMILY_MISMATCH),
-            Some(None) => return asked.refuse(reply, error::ADDRESS_FAMILY_NOT_SUPPORTED),
-            _ => {}
-        }
-        let lifetime = if lifetime(asked.request) == Some(0) { 0 } else { self.granted(asked.request) };
-        if lifetime == 0 {
-            self.end(index, outside);
-        } else {
-            let allocation = &mut self.allocations[index];
-            allocation.lifetime = lifetime;
-            allocation.expires = asked.now + Duration::from_secs(lifetime.into());
-            self.set_timer(asked.now, index);
+        match (lifetime, family) {
+            (0, None) => self.end(index, outside),
+            (0, Some(family)) => self.end_family(index, family, outside),
+            _ => {
+                let until = asked.now + Duration::from_secs(lifetime.into());
+                self.allocations[index].refresh(family, until);
+                self.set_timer(asked.now, index);
+            }
         }
         asked.accept(reply, |answer| answer.attribute(attribute::LIFETIME, &lifetime.to_be_bytes()))
+    }
+
+    /// The relay of which family, or all of them, and for how long, seconds.
+    fn refreshed(&self, request: &Message<'_>, index: usize) -> Result<(Option<Family>, u32), ErrorCode> {
+        let family = match request.get(attribute::REQUESTED_ADDRESS_FAMILY).map(family) {
+            None => None,
+            Some(None) => return Err(error::ADDRESS_FAMILY_NOT_SUPPORTED),
+            Some(Some(family)) if self.allocations[index].has(family) => Some(family),
+            Some(Some(_)) => return Err(error::PEER_FAMILY_MISMATCH),
+        };
+        let lifetime = match lifetime(request)? {
+            Some(0) => 0,
+            wanted => granted(wanted, self.max_lifetime),
+        };
+        Ok((family, lifetime))
     }
 
     /// RFC 8656 §10.2: all of them, or none.
@@ -265,11 +265,6 @@ impl Server {
         self.note_denial(asked.now, &asked.client, reason, peer.ip());
         asked.refuse(reply, error::FORBIDDEN)
     }
-
-    /// At least the usual, at most the longest lifetime.
-    fn granted(&self, request: &Message<'_>) -> u32 {
-        lifetime(request).unwrap_or(LIFETIME).min(self.max_lifetime).max(LIFETIME.min(self.max_lifetime))
-    }
 }
 
 /// A request whose sender is known.
@@ -317,16 +312,26 @@ impl Asked<'_> {
 struct Wanted {
     wish: Wish,
     with_ipv6: bool,
+    /// What it gets of that, seconds.
+    lifetime: u32,
+}
+
+/// What it gets. Of two families one may be missing; the client is told which, and why (RFC 8656 §7.2).
+struct Relays {
+    opened: Opened,
+    also: Option<Opened>,
+    missing: Option<(Family, NoRelay)>,
 }
 
 impl Wanted {
     /// The checks of RFC 8656 §7.2, in its order.
-    fn read(request: &Message<'_>) -> Result<Wanted, ErrorCode> {
+    fn read(request: &Message<'_>, longest: u32) -> Result<Wanted, ErrorCode> {
         match request.get(attribute::REQUESTED_TRANSPORT) {
-            Some([wire::UDP, ..]) => {}
-            Some([_, ..]) => return Err(error::UNSUPPORTED_TRANSPORT),
+            Some([wire::UDP, _, _, _]) => {}
+            Some([_, _, _, _]) => return Err(error::UNSUPPORTED_TRANSPORT),
             _ => return Err(ErrorCode::BAD_REQUEST),
         }
+        let lifetime = granted(lifetime(request)?, longest);
         let requested = request.get(attribute::REQUESTED_ADDRESS_FAMILY).map(family);
         let additional = request.get(attribute::ADDITIONAL_ADDRESS_FAMILY).map(family);
         let even =
@@ -335,7 +340,7 @@ impl Wanted {
             let token = token.try_into().map_err(|_| ErrorCode::BAD_REQUEST)?;
             let is_alone = requested.is_none() && additional.is_none() && even.is_none();
             return if is_alone {
-                Ok(Wanted { wish: Wish::Reserved(token), with_ipv6: false })
+                Ok(Wanted { wish: Wish::Reserved(token), with_ipv6: false, lifetime })
             } else {
                 Err(ErrorCode::BAD_REQUEST)
             };
@@ -351,22 +356,36 @@ impl Wanted {
             Some(None) => return Err(error::ADDRESS_FAMILY_NOT_SUPPORTED),
         };
         let wish = even.map_or(Wish::Any(family), |reserve| Wish::Even { family, reserve });
-        Ok(Wanted { wish, with_ipv6 })
+        Ok(Wanted { wish, with_ipv6, lifetime })
+    }
+
+    fn open(&self, outside: &mut dyn Outside) -> Result<Relays, NoRelay> {
+        let first = outside.open(self.wish);
+        if !self.with_ipv6 {
+            return first.map(|opened| Relays { opened, also: None, missing: None });
+        }
+        match (first, outside.open(Wish::Any(Family::V6))) {
+            (Ok(opened), Ok(also)) => Ok(Relays { opened, also: Some(also), missing: None }),
+            (Ok(opened), Err(reason)) => {
+                Ok(Relays { opened, also: None, missing: Some((Family::V6, reason)) })
+            }
+            (Err(reason), Ok(opened)) => {
+                Ok(Relays { opened, also: None, missing: Some((Family::V4, reason)) })
+            }
+            // What passes is worth another try.
+            (Err(NoRelay::Exhausted), Err(_)) => Err(NoRelay::Exhausted),
+            (Err(NoRelay::Family), Err(reason)) => Err(reason),
+        }
     }
 }
 
-fn allocated(
-    asked: &Asked<'_>,
-    reply: &mut [u8],
-    allocation: &Allocation,
-    no_second: Option<ErrorCode>,
-) -> Verdict {
+fn allocated(asked: &Asked<'_>, reply: &mut [u8], allocation: &Allocation) -> Verdict {
     asked.accept(reply, |mut answer| {
-        for relay in allocation.relays.iter().flatten() {
+        for relay in allocation.relays() {
             answer = answer.xor_address(attribute::XOR_RELAYED_ADDRESS, relay.address);
         }
-        if let Some(ErrorCode(code)) = no_second {
-            let value = [2, 0, (code / 100) as u8, (code % 100) as u8];
+        if let Some((family, ErrorCode(code))) = allocation.missing {
+            let value = [family_number(family), 0, (code / 100) as u8, (code % 100) as u8];
             answer = answer.attribute(attribute::ADDRESS_ERROR_CODE, &value);
         }
         if let Some(token) = &allocation.reservation {
@@ -385,8 +404,16 @@ fn code_of(reason: NoRelay) -> ErrorCode {
     }
 }
 
-fn lifetime(request: &Message<'_>) -> Option<u32> {
-    Some(u32::from_be_bytes(request.get(attribute::LIFETIME)?.try_into().ok()?))
+/// LIFETIME, where there is one.
+fn lifetime(request: &Message<'_>) -> Result<Option<u32>, ErrorCode> {
+    let Some(value) = request.get(attribute::LIFETIME) else { return Ok(None) };
+    let value = value.try_into().map_err(|_| ErrorCode::BAD_REQUEST)?;
+    Ok(Some(u32::from_be_bytes(value)))
+}
+
+/// At least the usual, at most the longest lifetime.
+fn granted(wanted: Option<u32>, longest: u32) -> u32 {
+    wanted.unwrap_or(LIFETIME).clamp(LIFETIME.min(longest), longest)
 }
 
 /// RFC 8656 §18.6; `None` for anything else.
@@ -395,5 +422,12 @@ fn family(value: &[u8]) -> Option<Family> {
         [1, ..] => Some(Family::V4),
         [2, ..] => Some(Family::V6),
         _ => None,
+    }
+}
+
+fn family_number(family: Family) -> u8 {
+    match family {
+        Family::V4 => 1,
+        Family::V6 => 2,
     }
 }

@@ -94,6 +94,15 @@ pub fn lifetime(seconds: u32) -> (AttributeType, Vec<u8>) {
     (attribute::LIFETIME, seconds.to_be_bytes().to_vec())
 }
 
+pub fn family(number: u8) -> (AttributeType, Vec<u8>) {
+    (attribute::REQUESTED_ADDRESS_FAMILY, vec![number, 0, 0, 0])
+}
+
+/// IPv4 and IPv6 at once, if `number` is 2.
+pub fn also(number: u8) -> (AttributeType, Vec<u8>) {
+    (attribute::ADDITIONAL_ADDRESS_FAMILY, vec![number, 0, 0, 0])
+}
+
 pub fn channel(number: u16) -> (AttributeType, Vec<u8>) {
     let [high, low] = number.to_be_bytes();
     (attribute::CHANNEL_NUMBER, vec![high, low, 0, 0])
