@@ -27,6 +27,7 @@ mod routing;
 mod server;
 mod service;
 mod session_urls;
+mod sound;
 mod turn_credentials;
 mod upstream;
 mod upstream_tls;
