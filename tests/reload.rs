@@ -348,7 +348,7 @@ async fn listeners_change_and_sessions_keep_the_one_that_they_have() {
     for change in [format!("+candidate udp {udp}"), format!("-candidate udp {}", edge.udp)] {
         assert!(line.contains(&change), "{line} lacks {change}");
     }
-    assert!(TcpStream::connect(edge.http).await.is_err(), "nobody is accepted on the old port");
+    assert!(refused(edge.http).await, "nobody is accepted on the old port");
     let new = Client::connect(http).await;
     let candidate = sdp::values(&new.answer, "candidate").next().unwrap();
     assert!(candidate.contains(&format!(" {} typ", udp.port())), "{candidate}");
@@ -426,7 +426,7 @@ async fn a_drain_waits_for_sessions_and_a_second_signal_does_not() {
     let client = Client::connect(edge.http).await;
     edge.signal("TERM");
     edge.says("draining; a second signal stops at once sessions=1", 1).await;
-    assert!(TcpStream::connect(edge.http).await.is_err(), "nobody new is accepted");
+    assert!(refused(edge.http).await, "nobody new is accepted");
     let asked = Instant::now();
     while asked.elapsed() < Duration::from_millis(500) {
         assert_eq!(client.ping("x").await, format!("x via {}", client.handle));
@@ -435,7 +435,7 @@ async fn a_drain_waits_for_sessions_and_a_second_signal_does_not() {
     edge.signal("TERM");
     let (status, log) = edge.ended(Duration::from_secs(5));
     assert_eq!(status.unwrap().code(), Some(0), "{log}");
-    assert!(log.contains("second signal: stopping at once") && log.contains("reason=\"shutdown\""), "{log}");
+    assert!(log.contains("second signal: stopping at once") && log.contains("reason=shutdown"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -447,10 +447,21 @@ async fn a_drain_ends_at_its_timeout_and_at_once_where_there_is_no_session() {
     edge.signal("TERM");
     let (status, log) = edge.ended(Duration::from_secs(6));
     assert_eq!(status.unwrap().code(), Some(0), "{log}");
-    assert!(log.contains("drain timeout: the remaining sessions end now sessions=1"), "{log}");
+    assert!(log.contains("drain timeout: who is left ends now sessions=1 relays=0"), "{log}");
     let (idle, _) = start(|file| file, backend.addr);
     idle.signal("TERM");
     let (status, log) = idle.ended(Duration::from_secs(3));
     assert_eq!(status.unwrap().code(), Some(0), "{log}");
-    assert!(log.contains("drained: the last session is over"), "{log}");
+    assert!(log.contains("drained: nobody is left"), "{log}");
+}
+
+/// Whether a port closes. The task that accepts there hears of it at about the time that the log does.
+async fn refused(addr: SocketAddr) -> bool {
+    for _ in 0..100 {
+        if TcpStream::connect(addr).await.is_err() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
 }

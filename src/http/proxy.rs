@@ -343,7 +343,7 @@ async fn returning(
             Ok(Response::from_parts(head, body::whole(replacement.into())))
         }
         Verdict::Refuse { reason, .. } => {
-            warn!(route = %route.name, upstream = upstream::name(server), reason, "response refused");
+            warn!(route = %route.name, upstream = %upstream::name(server), reason, "response refused");
             Err(upstream_fault(reason))
         }
         // A response has no way back to its sender, and its request must be answered with something.

@@ -192,12 +192,12 @@ impl Upstreams {
         let mut down = down.lock().unwrap_or_else(PoisonError::into_inner);
         match failure {
             None if down.take().is_some() => {
-                info!(upstream = name(server), "upstream answers again");
+                info!(upstream = %name(server), "upstream answers again");
             }
             Some(failure) if failure.is_upstreams() => {
                 let reason = failure.reason(self);
                 if down.replace(reason.clone()).is_none() {
-                    warn!(upstream = name(server), reason, "upstream is down");
+                    warn!(upstream = %name(server), reason, "upstream is down");
                 }
             }
             _ => {}

@@ -6,8 +6,14 @@
 pub mod metrics;
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 
 use tracing_subscriber::EnvFilter;
+
+/// An address as people know it: an IPv4 client of a socket that takes both families has its IPv4 address.
+pub fn plain(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
 
 /// Environment variable with the log filter.
 pub const LOG_FILTER: &str = "XRTC_LOG";

@@ -148,7 +148,7 @@ impl Front {
 
     fn refuse(&self, verdict: StreamVerdict, arrived: &Arrived) {
         self.counters.count(verdict);
-        trace!(peer = %arrived.peer, verdict = verdict.label(), "connection refused");
+        trace!(peer = %arrived.peer, verdict = %verdict.label(), "connection refused");
     }
 }
 
