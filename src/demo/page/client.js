@@ -133,7 +133,7 @@ class Rest {
   async send({ session_id: session, handle_id: handle, ...message }) {
     const path = ['/janus', session, handle].filter(Boolean).join('/');
     const response = await fetch(path, { method: 'POST', body: JSON.stringify(message), signal: AbortSignal.timeout(PATIENCE_MS) })
-      .catch((error) => { throw error instanceof TypeError ? new Error('nobody answers at this address any more') : error; });
+      .catch((error) => { throw error instanceof TypeError ? new Error('Nobody answers at this address any more') : error; });
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`.trim());
     return response.json();
   }
