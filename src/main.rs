@@ -9,7 +9,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 use xrtc::config::report::Report;
 use xrtc::config::resolve::{self, Candidate};
@@ -113,7 +113,8 @@ fn run(file: &Path) -> anyhow::Result<()> {
     show_warnings(&loaded);
     let candidates = candidates(&loaded)?;
     // The message is whole; printing its sources behind it would say everything twice.
-    xrtc::app::run(&loaded.config, &candidates).map_err(|error| anyhow::anyhow!("{error}"))
+    xrtc::app::run(&loaded.config, &candidates)
+        .map_err(|error| anyhow::anyhow!("{}", error.render(&loaded, colour(&std::io::stderr()))))
 }
 
 fn demo(options: &xrtc::demo::Options) -> anyhow::Result<()> {
@@ -122,7 +123,8 @@ fn demo(options: &xrtc::demo::Options) -> anyhow::Result<()> {
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {
-    let loaded = load(file)?;
+    let mut loaded = load(file)?;
+    loaded.look_at_files(&xrtc::listener::tcp::usable_certificate);
     let candidates = candidates(&loaded)?;
     let mut text = Report::new(&loaded.config, &candidates).to_string();
     if !loaded.warnings.is_empty() {
@@ -156,8 +158,9 @@ fn whence() -> String {
 }
 
 fn candidates(loaded: &Loaded) -> anyhow::Result<Vec<Candidate>> {
-    resolve::candidates(&loaded.config, &resolve::System)
-        .with_context(|| format!("{}: error", loaded.source.file.display()))
+    resolve::candidates(&loaded.config, &resolve::System).map_err(|error| {
+        anyhow::anyhow!("{}", loaded.render_error(error.finding(), colour(&std::io::stderr())))
+    })
 }
 
 fn show_warnings(loaded: &Loaded) {

@@ -111,7 +111,9 @@ fn a_candidate_name_without_address_exits_with_1() {
     let output = xrtc("resolve", &[("r.yml", file)], &["check", "-c", "r.yml"], &[]);
     let said = text(&output.stderr);
     assert!(
-        said.starts_with("r.yml: error: services.u.net.candidate_ips: expected a name with an address"),
+        said.starts_with(
+            "r.yml:2:71: error: services.u.net.candidate_ips[0]: expected a name with an address"
+        ),
         "{said}"
     );
     assert_eq!(output.status.code(), Some(1));
@@ -164,7 +166,67 @@ fn a_udp_port_that_another_process_shares_with_others_is_refused_not_shared() {
     let out = xrtc("taken", &[("r.yml", &file)], &["run", "-c", "r.yml"], &[]);
     assert_eq!(out.status.code(), Some(1));
     let said = text(&out.stderr);
-    let expected = format!("udp {addr}: cannot listen: Address already in use");
+    let expected = format!(
+        "r.yml:1:44: error: services.media.net.addr: cannot listen on UDP {addr}: Address already in use"
+    );
     assert_eq!(said.matches(&expected).count(), 1, "{said}");
+    assert!(said.contains(&format!("help: `ss -lnup 'sport = :{}'`", addr.port())), "{said}");
     assert_eq!(said.matches("in use").count(), 1, "told once: {said}");
+}
+
+#[test]
+fn a_tcp_port_that_is_taken_is_told_with_its_place_and_who_could_tell_more() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("an address");
+    let file = format!("services:\n  web: {{proto: http, net: {{addr: '{addr}'}}}}\n");
+    let out = xrtc("taken-tcp", &[("r.yml", &file)], &["run", "-c", "r.yml"], &[]);
+    let said = text(&out.stderr);
+    let expected = format!(
+        "r.yml:2:34: error: services.web.net.addr: cannot listen on TCP {addr}: Address already in use"
+    );
+    assert_eq!((out.status.code(), said.matches(&expected).count()), (Some(1), 1), "{said}");
+    assert!(said.contains(&format!("help: `ss -lntp 'sport = :{}'`", addr.port())), "{said}");
+}
+
+#[test]
+fn check_looks_at_certificates_and_directories_and_warns() {
+    let key = |name: &str| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    };
+    let ((cert, own), (_, other)) = (key("a.example"), key("b.example"));
+    let check = |name: &str, rest: &str| {
+        let file = format!("services:\n  a:\n    proto: http\n    {rest}\n");
+        let files = [("r.yml", &*file), ("c.pem", &*cert), ("k.pem", &*own), ("o.pem", &*other)];
+        let out = xrtc(name, &files, &["check", "-c", "r.yml"], &[]);
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let said = check("cert", "net: {addr: ':80', tls_crt_file: c.pem, tls_key_file: k.pem}");
+    assert!(!said.contains("warning"), "{said}");
+    for (name, files, expected) in [
+        ("cert-other", "c.pem,o.pem", "the key o.pem does not belong to the certificate c.pem"),
+        ("cert-none", "c.pem,n.pem", "n.pem: No such file or directory (os error 2)"),
+        ("cert-text", "r.yml,k.pem", "r.yml: expected a PEM certificate, found none"),
+        ("cert-key", "c.pem,c.pem", "c.pem: expected a PEM private key, found none"),
+    ] {
+        let (cert, key) = files.split_once(',').expect("two");
+        let said = check(name, &format!("net: {{addr: ':80', tls_crt_file: {cert}, tls_key_file: {key}}}"));
+        let place =
+            "r.yml:4:38: warning: services.a.net.tls_crt_file: not usable, so TLS connections will fail: ";
+        assert_eq!(said.matches(&format!("{place}{expected}\n")).count(), 1, "{said}");
+    }
+    let said = check("root", "net: {addr: ':80'}\n    http: {root: www}");
+    assert!(said.contains("r.yml:5:18: warning: services.a.http.root: no such directory"), "{said}");
+}
+
+#[test]
+fn a_word_that_is_no_level_is_refused_instead_of_silencing_the_log() {
+    for (filter, word) in [("degub", "degub"), ("info,xrtc", "xrtc"), ("blub,debug", "blub")] {
+        let out = xrtc("filter", &[("r.yml", GOOD)], &["run", "-c", "r.yml"], &[("XRTC_LOG", filter)]);
+        let said = text(&out.stderr);
+        assert!(said.contains("XRTC_LOG: expected a filter such as"), "{said}");
+        assert!(said.contains(&format!("\"{word}\" is no level")), "{said}");
+        assert_eq!(out.status.code(), Some(1));
+    }
 }

@@ -356,7 +356,33 @@ const BAD: &[(&str, &[&str])] = &[
     ("services: {}", &["1:1 services: expected at least one service, found none"]),
     ("services: [a]", &["1:11 services: expected a map, found a list"]),
     ("services: {a: 1}", &["1:15 services.a: expected a map, found \"1\""]),
-    ("a: 1\na: 2\n", &["2:1 expected each key once, found \"a\" again"]),
+    (
+        "services: {a: {proto: http, net: {addr: ':1'}}}\ndrain_timeout: 1s\ndrain_timeout: soon\nwatch: maybe\n",
+        &[
+            "3:1 drain_timeout: expected each key once, found it again; it stands in line 2 already",
+            "4:8 watch: expected true or false, found \"maybe\"",
+        ],
+    ),
+    (
+        "services:\n  a: {proto: upstream, mode: rr, servers: ['http://x'], mode: rr}\n  a: {proto: upstream, servers: ['ws://x']}\n",
+        &[
+            "2:57 services.a.mode: expected each key once, found it again; it stands in line 2 already",
+            "3:3 services.a: expected each key once, found it again; it stands in line 2 already",
+        ],
+    ),
+    (
+        "services: {a: {proto: udp, net: {addr: ':1', enable_ice: true, candidate_ips: candidate_host_ip, candidate_ports: [1, 2]}}}",
+        &[
+            "1:79 services.a.net.candidate_ips: expected a list, each entry an IP address, a host name or candidate_host_ip, \
+             found \"candidate_host_ip\" (a list is written `[a, b]`, or as lines with `- `)",
+            "1:115 services.a.net.candidate_ports: expected one port, or one for each of candidate_ips (1), found 2",
+        ],
+    ),
+    (
+        "services:\n  p: {proto: upstream, servers: ['http://x', 'ws://x']}\n  a: {proto: http, net: {addr: ':1'}, http: {routes: {r: {paths: [/], upstream: p}}}}\n",
+        &["3:81 services.a.http.routes.r.upstream: expected http://host[:port], https://host[:port] or \
+             http://<upstream service>, found \"p\" (the upstream service of that name is written `http://p`)"],
+    ),
     ("services:\n  a: {proto: udp\n", &["2:6 expected YAML: unclosed bracket '{'"]),
     ("a: b\n---\nc: d\n", &["2:1 expected one YAML document, found another one"]),
     (
@@ -519,6 +545,21 @@ fn bad_files_are_told_exactly_what_is_wrong() {
         .map(|(text, expected, said)| format!("in {text}\nexpected {expected:#?}\nsaid {said:#?}"))
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_cannot_be_read_is_told_once_and_has_no_consequences() {
+    for text in [
+        "services: {a: {proto: udp, net: {addr: ':6001', enable_ice: yes, candidate_ips: [192.0.2.1], enable_stun: true}}}",
+        "services: {a: {proto: tcp, net: {addr: ':80'}, enable_http: yes, http: {root: .}}}",
+        "services: {a: {proto: tcp, net: {addr: ':443', enable_turn: yes}}}",
+        "services: {a: {proto: http, net: {addr: ':80'}, http: {routes: {r: {signalling: {protocol: gts}}}}}}",
+    ] {
+        let Err(ConfigError::Invalid(invalid)) = Config::from_text(text) else {
+            panic!("an error in {text}")
+        };
+        assert_eq!(invalid.findings.len(), 1, "in {text}: {:#?}", invalid.findings);
+    }
 }
 
 #[test]

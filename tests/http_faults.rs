@@ -208,6 +208,21 @@ async fn requests_that_two_servers_would_read_differently_are_refused() {
         ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400"),
         ("nonsense\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a/../b\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "400"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "400",
+        ),
+        ("GET /a/../b HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("GET /a%2f%2e%2E/b HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("GET /a/.../b..c HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Length: 5\r\n\r\nhello",
+            "400",
+        ),
         ("GET http://b.test/x HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
         ("GET / HTTP/1.0\r\n\r\n", "200"),
     ] {
@@ -228,6 +243,23 @@ async fn requests_that_two_servers_would_read_differently_are_refused() {
     let mut answer = vec![0; 12];
     in_time(client.read_exact(&mut answer)).await.unwrap();
     assert_eq!(&answer[9..], b"431");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_passed_on_whatever_the_method() {
+    let upstream = Upstream::start(echo).await;
+    let edge = Edge::start(http(vec![plain("/", upstream.addr)])).await;
+    for method in ["GET", "DELETE", "OPTIONS", "POST"] {
+        let mut client = TcpStream::connect(edge.addr).await.unwrap();
+        let request = format!(
+            "{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        );
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        in_time(client.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.ends_with(&format!("{method} / -/chunked abc")), "{answer}");
+    }
     edge.stop().await;
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
 use proxy_support::*;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use xrtc::config::{HealthCheck, Scheme, UpstreamGroup};
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn a_request_that_cannot_connect_goes_to_the_next_server_whatever_its_meth
 #[tokio::test]
 async fn an_upgrade_that_cannot_connect_goes_to_the_next_server() {
     let alive = greeting_socket("alive".to_owned()).await;
-    let servers = vec![server(Scheme::Ws, dead().await), server(Scheme::Ws, alive.addr)];
+    let servers = vec![server(Scheme::Ws, dead_for_good()), server(Scheme::Ws, alive.addr)];
     let edge = Edge::with_groups(http(vec![in_group("/")]), &[group(servers, None)]).await;
     for _ in 0..3 {
         let stream = tokio::net::TcpStream::connect(edge.addr).await.unwrap();
@@ -191,13 +191,22 @@ fn group(servers: Vec<xrtc::config::ServerUrl>, health: Option<HealthCheck>) -> 
 async fn with_dead_first(count: usize) -> (UpstreamGroup, Vec<Upstream>) {
     let (mut group, upstreams) =
         servers_of(count, |number, _| Response::new(Full::from((number + 1).to_string()))).await;
-    group.servers.insert(0, server(Scheme::Http, dead().await));
+    group.servers.insert(0, server(Scheme::Http, dead_for_good()));
     (group, upstreams)
 }
 
-/// An address that refuses connections.
+/// An address that refuses connections, and on which somebody may listen later.
 async fn dead() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// An address that refuses connections for as long as the test runs: it stays bound, so that the kernel gives it to nobody else.
+fn dead_for_good() -> SocketAddr {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    addr
 }
 
 async fn named(addr: SocketAddr, name: &'static str) -> Upstream {

@@ -8,6 +8,7 @@ use crate::session::diagnosis::{self, Diagnosis};
 use crate::session::observe::{Milestone, StreamReport};
 use crate::session::registration::{CandidateTransport, EndReason, Mode};
 use crate::session::story::{BackendTry, ClientPath, Story};
+use crate::telemetry::plain;
 
 /// A session, and what its worker does not know of it.
 pub(super) struct Told<'s> {
@@ -35,7 +36,7 @@ pub(super) fn row(told: &Told<'_>) -> Value {
         "stage": stage(told),
         "registered": millis(told.registered),
         "age_ms": story.age.as_millis() as u64,
-        "client": selected_client.map(|path| path.remote.to_string()),
+        "client": selected_client.map(|path| plain(path.remote).to_string()),
         "backend": selected_backend.or(story.backends.first()).map(|backend| backend.remote.to_string()),
         "diagnosis": verdict(told),
         "traffic": traffic(story),
@@ -95,7 +96,7 @@ fn summary(streams: &[StreamReport]) -> Value {
 
 fn client(path: &ClientPath) -> Value {
     json!({
-        "remote": path.remote.to_string(), "local": path.local.to_string(),
+        "remote": plain(path.remote).to_string(), "local": plain(path.local).to_string(),
         "proven": path.proven, "selected": path.selected,
     })
 }

@@ -15,6 +15,7 @@ use tracing::info;
 use super::RelayService;
 use super::router::{self, Problem};
 use super::service::Admin;
+use crate::telemetry::plain;
 use crate::turn::{Flow, Listed};
 
 /// Allocations in one answer: where nothing is said, and at most.
@@ -78,7 +79,7 @@ fn allocation(service: &str, it: &Listed) -> Value {
         "service": service,
         "user": &*it.username,
         "transport": it.client.transport.label(),
-        "client": canonical(it.client.remote),
+        "client": plain(it.client.remote).to_string(),
         "relays": it.relays.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "permissions": it.permissions,
         "channels": it.channels,
@@ -87,11 +88,6 @@ fn allocation(service: &str, it: &Listed) -> Value {
         "up": flow(it.traffic.up),
         "down": flow(it.traffic.down),
     })
-}
-
-/// An IPv4 client of a socket that takes both families is told as what it is.
-fn canonical(addr: std::net::SocketAddr) -> String {
-    std::net::SocketAddr::new(addr.ip().to_canonical(), addr.port()).to_string()
 }
 
 fn flow(flow: Flow) -> Value {

@@ -222,7 +222,8 @@ impl Edge {
             planned.push(match known {
                 Some(known) => PlannedListener::Known(known.clone()),
                 None => {
-                    let bound = self.world.packets.bind(service.listen, &self.media)?;
+                    let bound = self.world.packets.bind(service.listen, &self.media);
+                    let bound = bound.map_err(|error| StartError::of_udp(service, error))?;
                     PlannedListener::New(service.name.clone(), service.listen, bound)
                 }
             });

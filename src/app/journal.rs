@@ -12,6 +12,7 @@ use crate::forward::{Counters, DropReason};
 use crate::listener::PacketSide;
 use crate::listener::tcp::{StreamCounters, StreamVerdict};
 use crate::session::registration::{Command, SessionEvent, SessionEventKind, SessionSink};
+use crate::telemetry::plain;
 
 /// Passes commands to the packet side and tells of new sessions.
 pub(super) struct AnnouncingSink {
@@ -81,21 +82,25 @@ impl Journal {
 fn log(event: &SessionEvent) {
     let (session, route) = (event.session, &event.origin.route);
     match &event.kind {
-        SessionEventKind::ClientSeen { client } => debug!(%session, %route, %client, "first check"),
+        SessionEventKind::ClientSeen { client } => {
+            debug!(%session, %route, client = %plain(*client), "first check")
+        }
         SessionEventKind::Connected { client, backend, took, generation } => info!(
             %session,
             %route,
-            client = %format_args!("{} > {}", client.0, client.1),
+            client = %format_args!("{} > {}", plain(client.0), plain(client.1)),
             backend = %format_args!("{} > {}", backend.0, backend.1),
             took_ms = took.as_millis() as u64,
             generation,
             "connected"
         ),
-        SessionEventKind::Migrated { from, to } => info!(%session, %route, %from, %to, "migrated"),
+        SessionEventKind::Migrated { from, to } => {
+            info!(%session, %route, from = %plain(*from), to = %plain(*to), "migrated")
+        }
         SessionEventKind::Ended { reason, traffic, lasted, .. } => info!(
             %session,
             %route,
-            reason = reason.label(),
+            reason = %reason.label(),
             lasted_s = %seconds(*lasted),
             up_packets = traffic.up_packets,
             up_bytes = traffic.up_bytes,
@@ -122,13 +127,13 @@ pub(super) fn sum_up(counters: &Counters, connections: &StreamCounters) {
     for reason in DropReason::ALL {
         let packets = counters.drops(*reason);
         if packets > 0 {
-            info!(reason = reason.label(), packets, "dropped");
+            info!(reason = %reason.label(), packets, "dropped");
         }
     }
     for verdict in StreamVerdict::ALL {
         let count = connections.get(*verdict);
         if count > 0 {
-            info!(verdict = verdict.label(), count, "connections");
+            info!(verdict = %verdict.label(), count, "connections");
         }
     }
 }

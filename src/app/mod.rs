@@ -14,6 +14,7 @@ mod systemd;
 mod turn;
 mod watch;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +22,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::config::Config;
 use crate::config::report::Report;
 use crate::config::resolve::Candidate;
+use crate::config::{Config, Finding, Loaded, Service};
 use crate::http::{CountriesError, ServiceError};
 use crate::listener::ListenError;
 use crate::telemetry;
@@ -44,11 +45,15 @@ pub enum StartError {
     /// The UDP side.
     #[error(transparent)]
     Packets(#[from] ListenError),
-    /// A TCP port.
-    #[error("services.{service}.net.addr: cannot listen on {addr}: {source}")]
-    Tcp {
-        /// Its name.
+    /// A port.
+    #[error("services.{service}.net.{key}: {}", cannot_listen(transport, addr, source))]
+    Listen {
+        /// Name of the service.
         service: Arc<str>,
+        /// The key that names the address.
+        key: &'static str,
+        /// `TCP` or `UDP`.
+        transport: &'static str,
         /// The address.
         addr: SocketAddr,
         /// Why.
@@ -92,6 +97,54 @@ pub enum StartError {
     /// The operating system gives no threads or signals.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// Why the UDP side of `service` does not listen.
+    fn of_udp(service: &Service, error: ListenError) -> StartError {
+        match error {
+            ListenError::Bind { addr, source } => StartError::Listen {
+                service: service.name.clone(),
+                key: "addr",
+                transport: "UDP",
+                addr,
+                source,
+            },
+            other => StartError::Packets(other),
+        }
+    }
+
+    /// As a person reads it: with its place in the file that was loaded, and what to do, as far as they are known.
+    pub fn render(&self, loaded: &Loaded, colour: bool) -> String {
+        let StartError::Listen { service, key, transport, addr, source } = self else {
+            return self.to_string();
+        };
+        let error =
+            Finding::error(format!("services.{service}.net.{key}"), cannot_listen(transport, addr, source));
+        loaded.render_error(Finding { help: help_to_listen(transport, addr, source), ..error }, colour)
+    }
+}
+
+fn cannot_listen(transport: &str, addr: &SocketAddr, source: &std::io::Error) -> String {
+    format!("cannot listen on {transport} {addr}: {source}")
+}
+
+fn help_to_listen(transport: &str, addr: &SocketAddr, source: &std::io::Error) -> Option<String> {
+    match source.kind() {
+        ErrorKind::AddrInUse => {
+            let flag = if transport == "UDP" { 'u' } else { 't' };
+            Some(format!("`ss -ln{flag}p 'sport = :{}'`, as root, names the program that has it", addr.port()))
+        }
+        ErrorKind::PermissionDenied => {
+            Some("ports below 1024 want root or CAP_NET_BIND_SERVICE, which the packaged unit gives".into())
+        }
+        ErrorKind::AddrNotAvailable => Some(
+            "no interface of this machine has that address; 0.0.0.0 and [::] are all of them, and what clients are \
+             told stands in candidate_ips"
+                .into(),
+        ),
+        _ => None,
+    }
 }
 
 /// Runs the edge until it is told to stop; see [`shutdown`] for how it ends, and [`reload`] for how it follows its file.

@@ -85,7 +85,7 @@ impl Reloads {
         let (loaded, candidates) = load(self.file.clone()).await?;
         let changes = changes(edge, &loaded.config, &candidates);
         let media = loaded.config.media.clone();
-        edge.apply(loaded.config.clone(), candidates).await.map_err(|error| error.to_string())?;
+        edge.apply(loaded.config.clone(), candidates).await.map_err(|error| error.render(&loaded, false))?;
         loaded.render_warnings(false).lines().for_each(|line| warn!("{line}"));
         for key in edge.media.needs_restart(&media) {
             warn!(key, "changed in the file, and stays as it was: it needs a restart");
@@ -116,7 +116,7 @@ async fn load(file: PathBuf) -> Result<(Loaded, Vec<Candidate>), String> {
     let load = move || {
         let loaded = Config::load(&file).map_err(|error| error.render(false))?;
         let candidates = resolve::candidates(&loaded.config, &resolve::System);
-        let candidates = candidates.map_err(|error| format!("{}: error: {error}", file.display()))?;
+        let candidates = candidates.map_err(|error| loaded.render_error(error.finding(), false))?;
         Ok((loaded, candidates))
     };
     tokio::task::spawn_blocking(load).await.unwrap_or_else(|error| Err(error.to_string()))

@@ -53,10 +53,10 @@ impl Stop {
 pub(super) async fn drain(edge: &Edge, signals: &mut Signals) {
     let (packets, timeout) = (&edge.world.packets, edge.config.drain_timeout);
     edge.world.phase.send_replace(Phase::Draining);
-    let sessions = packets.live_sessions();
-    info!(sessions, timeout_s = timeout.as_secs(), "draining; a second signal stops at once");
+    let live = || Live { sessions: packets.live_sessions(), relays: super::parts::allocations(&edge.parts) };
+    let Live { sessions, relays } = live();
+    info!(sessions, relays, timeout_s = timeout.as_secs(), "draining; a second signal stops at once");
     systemd::draining(sessions, timeout);
-    let live = || packets.live_sessions() + super::parts::allocations(&edge.parts);
     let mut waiting = std::pin::pin!(drained(&live, timeout));
     loop {
         tokio::select! {
@@ -74,21 +74,29 @@ pub(super) async fn drain(edge: &Edge, signals: &mut Signals) {
     edge.world.phase.send_replace(Phase::Stopping);
 }
 
-async fn drained(live: &dyn Fn() -> usize, timeout: Duration) {
+/// Who is waited for.
+struct Live {
+    sessions: usize,
+    /// Of TURN.
+    relays: usize,
+}
+
+async fn drained(live: &dyn Fn() -> Live, timeout: Duration) {
     let start = Instant::now();
     let mut said = start;
     while start.elapsed() < timeout {
-        let sessions = live();
-        if sessions == 0 {
-            return info!(took_s = start.elapsed().as_secs(), "drained: the last session is over");
+        let Live { sessions, relays } = live();
+        if (sessions, relays) == (0, 0) {
+            return info!(took_s = start.elapsed().as_secs(), "drained: nobody is left");
         }
         if said.elapsed() >= SAY_EVERY {
             said = Instant::now();
             let left = timeout.saturating_sub(start.elapsed());
-            info!(sessions, left_s = left.as_secs(), "draining");
+            info!(sessions, relays, left_s = left.as_secs(), "draining");
             systemd::draining(sessions, left);
         }
         sleep(LOOK_EVERY).await;
     }
-    warn!(sessions = live(), "drain timeout: the remaining sessions end now");
+    let Live { sessions, relays } = live();
+    warn!(sessions, relays, "drain timeout: who is left ends now");
 }

@@ -80,8 +80,8 @@ impl TurnPart {
         let externals = externals(service, turn).map_err(failed)?;
         let tls = service.tls.clone().map(|files| Tls::new(service.name.clone(), files));
         let tls = tls.transpose().map_err(StartError::Tls)?.map(Arc::new);
-        let plain = bind(service, service.listen)?;
-        let secure = turn.tls_listen.map(|addr| bind(service, addr)).transpose()?;
+        let plain = bind(service, "addr", service.listen)?;
+        let secure = turn.tls_listen.map(|addr| bind(service, "tls_addr", addr)).transpose()?;
         let doors = Arc::new(Doors::default());
         let (policy, stream_doors) = policy(around, turn, &externals, &doors);
         let side = TurnSide::start(Facts {
@@ -98,7 +98,8 @@ impl TurnPart {
             strangers: strangers(turn),
             store,
             doors: stream_doors,
-        })?;
+        })
+        .map_err(|error| StartError::of_udp(service, error))?;
         let front = Arc::new(ArcSwap::from_pointee(front(around.world, &side, tls.clone())));
         let leave = watch::Sender::new(false);
         for listener in [Some(plain), secure].into_iter().flatten() {
@@ -223,13 +224,19 @@ fn front(world: &World, side: &TurnSide, tls: Option<Arc<Tls>>) -> Front {
     }
 }
 
-fn bind(service: &Service, addr: SocketAddr) -> Result<StdListener, StartError> {
+fn bind(service: &Service, key: &'static str, addr: SocketAddr) -> Result<StdListener, StartError> {
     let bound = || {
         let listener = StdListener::bind(addr)?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    bound().map_err(|source| StartError::Tcp { service: service.name.clone(), addr, source })
+    bound().map_err(|source| StartError::Listen {
+        service: service.name.clone(),
+        key,
+        transport: "TCP",
+        addr,
+        source,
+    })
 }
 
 fn limits(turn: &Turn) -> Limits {

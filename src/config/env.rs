@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn an_unset_name_is_an_error_with_its_place() {
         let source = "services:\n  a:\n    net: {addr: \"0.0.0.0:${PORT}\"}\n    é: [ab, 'x${1}']\n";
-        let mut root = super::super::raw::parse(source).expect("reads");
+        let (mut root, _) = super::super::raw::parse(source).expect("reads");
         let mut findings = Vec::new();
         expand(&mut root, source, &env, &mut findings);
         let places: Vec<_> = findings.iter().map(|f| (f.path.as_str(), f.at)).collect();

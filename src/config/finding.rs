@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::raw;
+
 /// A place in the file, both counted from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -57,6 +59,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// An error at a key whose place in the file is still to be found.
+    pub fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Finding::new(Severity::Error, None, path, message)
+    }
+
     pub(super) fn new(
         severity: Severity,
         at: Option<Position>,
@@ -97,6 +104,11 @@ pub struct Source {
 impl Source {
     pub(super) fn new(file: &Path, text: &str) -> Self {
         Source { file: file.to_owned(), text: text.into() }
+    }
+
+    /// The place of the key or value that a path names.
+    pub(super) fn locate(&self, path: &str) -> Option<Position> {
+        raw::parse(&self.text).ok().and_then(|(root, _)| root.locate(path))
     }
 
     fn line(&self, number: u32) -> Option<&str> {

@@ -274,7 +274,7 @@ mod tests {
 
     fn warnings(text: &str) -> Vec<String> {
         let mut findings = Vec::new();
-        check(&super::super::raw::parse(text).expect("reads"), &mut findings);
+        check(&super::super::raw::parse(text).expect("reads").0, &mut findings);
         let place = |f: &Finding| f.at.map_or(String::new(), |at| format!("{}:{}", at.line, at.column));
         findings.iter().map(|f| format!("{} {f}", place(f))).collect()
     }

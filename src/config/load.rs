@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::finding::{ConfigError, Finding, Invalid, Severity, Source};
 use super::section::Findings;
-use super::{Config, Service, env, known, raw, services};
+use super::{Config, Service, TlsFiles, env, known, raw, services};
 
 /// A usable configuration, and what there is to say about it.
 #[derive(Clone, Debug)]
@@ -25,6 +25,35 @@ impl Loaded {
         let shown: Vec<String> =
             self.warnings.iter().map(|warning| self.source.show(warning, colour)).collect();
         shown.join("\n")
+    }
+}
+
+/// What only shows where the file is used.
+impl Loaded {
+    /// An error that shows when the configuration is put to use, with its place.
+    pub fn render_error(&self, error: Finding, colour: bool) -> String {
+        let at = error.at.or_else(|| self.source.locate(&error.path));
+        self.source.show(&Finding { at, ..error }, colour)
+    }
+
+    /// Adds warnings of files without which less is served than the file says. The edge starts without them, and takes
+    /// them once they are there.
+    pub fn look_at_files(&mut self, certificate: &dyn Fn(&TlsFiles) -> Result<(), String>) {
+        for service in &self.config.services {
+            if let Some(Err(reason)) = service.tls.as_ref().map(certificate) {
+                let path = format!("services.{}.net.tls_crt_file", service.name);
+                let message = format!("not usable, so TLS connections will fail: {reason}");
+                self.warnings.push(Finding::new(Severity::Warning, self.source.locate(&path), path, message));
+            }
+            let root = service.http().and_then(|http| http.root.as_deref());
+            if let Some(root) = root.filter(|root| !root.is_dir()) {
+                let path = format!("services.{}.http.root", service.name);
+                let message =
+                    format!("no such directory, so there are no files: {:?}", root.display().to_string());
+                self.warnings.push(Finding::new(Severity::Warning, self.source.locate(&path), path, message));
+            }
+        }
+        self.warnings.sort_by_key(|warning| warning.at);
     }
 }
 
@@ -85,14 +114,15 @@ fn shorten(findings: &mut Vec<Finding>) {
 }
 
 fn mean(path: &Path, text: &str, surroundings: Surroundings<'_>) -> (Option<Config>, Vec<Finding>) {
-    let mut root = match raw::parse(text) {
-        Ok(root) => root,
+    let (mut root, twice) = match raw::parse(text) {
+        Ok(parsed) => parsed,
         Err(finding) => return (None, vec![finding]),
     };
     let mut findings = Findings::default();
     env::expand(&mut root, text, surroundings.env, &mut findings.0);
     // A value that could not be expanded would only cause follow-up errors; the rest of the file is still looked at.
     let unexpanded: Vec<_> = findings.0.iter().map(|finding| finding.path.clone()).collect();
+    findings.0.extend(twice);
     known::check(&root, &mut findings.0);
     let before = findings.0.len();
     let config = services::config(path, &root, surroundings.cores, &mut findings);

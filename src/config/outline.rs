@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn changes(old: &str, new: &str) -> Vec<String> {
-        let outline = |text| Outline::of(&super::super::raw::parse(text).expect("reads"));
+        let outline = |text| Outline::of(&super::super::raw::parse(text).expect("reads").0);
         outline(old).changes(&outline(new))
     }
 

@@ -3,6 +3,7 @@
 //! Everything that is scalar is text here, so `true` and `"true"`, `100` and `"100"` are the same from here on. The
 //! one place that knows the YAML library. It never decides what a key means.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess};
@@ -11,6 +12,7 @@ use serde_saphyr::budget::{Budget, BudgetBreach};
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
 use super::finding::{Finding, Position, Severity};
+use super::section::join;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,22 @@ impl Node {
     /// The value below `key`, if this is a map that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+    }
+
+    /// Where the value stands that a path such as `services.a.net.addr[0]` names, or the nearest around it.
+    pub(super) fn locate(&self, path: &str) -> Option<Position> {
+        let into_entry = self.entries().iter().find_map(|entry| {
+            // A name may have dots in it.
+            let rest = path.strip_prefix(entry.key.as_str())?;
+            let ends = rest.is_empty() || rest.starts_with(['.', '[']);
+            ends.then(|| entry.node.locate(rest.strip_prefix('.').unwrap_or(rest)).unwrap_or(entry.node.at))
+        });
+        let into_item = || {
+            let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+            let item = self.items().get(index.parse::<usize>().ok()?)?;
+            Some(item.locate(rest.strip_prefix('.').unwrap_or(rest)).unwrap_or(item.at))
+        };
+        into_entry.or_else(into_item)
     }
 
     /// Keys and values, none where this is no map.
@@ -83,18 +101,52 @@ const MAX_NODES: usize = 100_000;
 /// Uses of an anchor.
 const MAX_ALIASES: usize = 1_000;
 
-/// Reads YAML.
-pub(super) fn parse(text: &str) -> Result<Node, Finding> {
+/// Reads YAML. Keys that are given twice come along as findings, so that the rest of the file is looked at, too.
+pub(super) fn parse(text: &str) -> Result<(Node, Vec<Finding>), Finding> {
     if text.len() > MAX_FILE {
         let message = format!("expected at most {MAX_FILE} bytes, found {}", text.len());
         return Err(Finding::new(Severity::Error, None, "", message));
     }
-    let tree = serde_saphyr::from_str_with_options::<Typed>(text, options())
-        .map_err(|error| syntax(&error, text))?;
+    let error = match tree(text, DuplicateKeyPolicy::Error) {
+        Ok(tree) => return Ok((tree, Vec::new())),
+        Err(error) => error,
+    };
+    if let serde_saphyr::Error::DuplicateMappingKey { .. } = error.without_snippet()
+        && let Ok(tree) = tree(text, DuplicateKeyPolicy::LastWins)
+    {
+        let mut twice = Vec::new();
+        find_twice(&tree, "", &mut twice);
+        if !twice.is_empty() {
+            return Ok((tree, twice));
+        }
+    }
+    Err(syntax(&error, text))
+}
+
+fn tree(text: &str, duplicates: DuplicateKeyPolicy) -> Result<Node, serde_saphyr::Error> {
+    let tree = serde_saphyr::from_str_with_options::<Typed>(text, options(duplicates))?;
     Ok(tree.into_node(text))
 }
 
-fn options() -> serde_saphyr::Options {
+/// The library hands out each key that it lets pass, whatever wins; a key that is a number it sorts out itself.
+fn find_twice(node: &Node, path: &str, found: &mut Vec<Finding>) {
+    let mut first: HashMap<&str, Position> = HashMap::new();
+    for entry in node.entries() {
+        let path = join(path, &entry.key);
+        if let Some(first) = first.get(entry.key.as_str()) {
+            let message =
+                format!("expected each key once, found it again; it stands in line {} already", first.line);
+            found.push(Finding::new(Severity::Error, Some(entry.at), &*path, message));
+        }
+        first.entry(&entry.key).or_insert(entry.at);
+        find_twice(&entry.node, &path, found);
+    }
+    for (index, item) in node.items().iter().enumerate() {
+        find_twice(item, &format!("{path}[{index}]"), found);
+    }
+}
+
+fn options(duplicates: DuplicateKeyPolicy) -> serde_saphyr::Options {
     let mut budget = Budget::default();
     budget.max_depth = MAX_DEPTH;
     budget.max_nodes = MAX_NODES;
@@ -106,7 +158,7 @@ fn options() -> serde_saphyr::Options {
     options.budget = Some(budget);
     options.alias_limits.max_total_replayed_events = MAX_NODES;
     options.alias_limits.max_replay_stack_depth = 8;
-    options.duplicate_keys = DuplicateKeyPolicy::Error;
+    options.duplicate_keys = duplicates;
     options.strict_booleans = true;
     options.non_finite_float_policy = NonFiniteFloatPolicy::AsString;
     options.with_snippet = false;
@@ -263,8 +315,14 @@ impl<'de> de::Visitor<'de> for KindVisitor {
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> Node {
+        let (root, twice) = parse(text).expect("reads");
+        assert_eq!(twice, []);
+        root
+    }
+
     fn scalar(text: &str) -> Value {
-        parse(text).expect("reads").value
+        read(text).value
     }
 
     #[test]
@@ -282,16 +340,13 @@ mod tests {
             ["0644", "1e3", "1.50", "0x1F", "yes", "on", "99999999999999999999999", ".inf", ".nan", "-0"]
         {
             assert_eq!(scalar(text), Value::Text(text.into()));
-            assert_eq!(
-                parse(&format!("k: {text}  # x\n")).expect("reads").get("k").and_then(Node::text),
-                Some(text)
-            );
+            assert_eq!(read(&format!("k: {text}  # x\n")).get("k").and_then(Node::text), Some(text));
         }
     }
 
     #[test]
     fn keys_and_values_know_their_place_and_keep_their_order() {
-        let root = parse("b: 1\na:\n  - x\n  - é: y\n").expect("reads");
+        let root = read("b: 1\na:\n  - x\n  - é: y\n");
         let keys: Vec<_> = root.entries().iter().map(|e| (e.key.as_str(), e.at.line, e.at.column)).collect();
         assert_eq!(keys, [("b", 1, 1), ("a", 2, 1)]);
         let Value::List(items) = &root.get("a").expect("is there").value else { panic!("a list") };
@@ -300,12 +355,12 @@ mod tests {
 
     #[test]
     fn an_address_that_starts_with_a_colon_needs_no_quotes() {
-        assert_eq!(parse("addr: :6443").expect("reads").get("addr").and_then(Node::text), Some(":6443"));
+        assert_eq!(read("addr: :6443").get("addr").and_then(Node::text), Some(":6443"));
     }
 
     #[test]
     fn anchors_and_merges_work() {
-        let root = parse("a: &x {p: 1}\nb: *x\nc:\n  <<: *x\n  q: 2\n").expect("reads");
+        let root = read("a: &x {p: 1}\nb: *x\nc:\n  <<: *x\n  q: 2\n");
         assert_eq!(root.get("b").and_then(|b| b.get("p")).and_then(Node::text), Some("1"));
         assert_eq!(root.get("c").and_then(|b| b.get("p")).and_then(Node::text), Some("1"));
         assert_eq!(root.get("b").map(|b| b.at), Some(Position { line: 2, column: 4 }));
@@ -313,9 +368,30 @@ mod tests {
 
     #[test]
     fn a_key_given_twice_is_refused_at_its_second_place() {
-        let finding = parse("a: 1\nb: 2\na: 3\n").expect_err("is refused");
-        assert_eq!(finding.at, Some(Position { line: 3, column: 1 }));
-        assert_eq!(finding.message, "expected each key once, found \"a\" again");
+        let (root, twice) = parse("a: 1\nb: [{c: 2, c: 3}]\na: 4\n").expect("reads");
+        let told: Vec<_> = twice.iter().map(|it| (it.path.as_str(), it.at)).collect();
+        let at = |line, column| Some(Position { line, column });
+        assert_eq!(told, [("b[0].c", at(2, 12)), ("a", at(3, 1))]);
+        assert_eq!(root.get("a").and_then(Node::text), Some("1"), "the first is looked at");
+        // What the library sorts out itself, it tells itself.
+        let finding = parse("{1: a, 1: b}").expect_err("is refused");
+        assert_eq!(finding.message, "expected each key once, found \"1\" again");
+        assert!(parse("a: 1\na: 2\nb: [\n").is_err());
+    }
+
+    #[test]
+    fn a_path_leads_to_its_place_and_a_broken_one_as_far_as_it_goes() {
+        let root = read("s:\n  a.b: {net: {ips: [x, y]}}\n");
+        for (path, place) in [
+            ("s.a.b.net.ips[1]", Some((2, 24))),
+            ("s.a.b.net.ips[7]", Some((2, 20))),
+            ("s.a.b.net.port", Some((2, 14))),
+            ("s.a", Some((2, 3))),
+            ("t", None),
+        ] {
+            let place = place.map(|(line, column)| Position { line, column });
+            assert_eq!(root.locate(path), place, "{path}");
+        }
     }
 
     #[test]

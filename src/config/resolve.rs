@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use super::{CandidateHost, Config, Ice, Service, ServiceKind};
+use super::{CandidateHost, Config, Finding, Ice, Service, ServiceKind};
 
 /// A candidate of the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +21,12 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     /// A name has no usable address.
-    #[error(
-        "services.{service}.net.candidate_ips: expected a name with an address, found {name:?}: {reason}"
-    )]
+    #[error("expected a name with an address, found {name:?}: {reason}")]
     NoAddress {
         /// Service.
         service: Arc<str>,
+        /// Which of its `candidate_ips`.
+        index: usize,
         /// The name.
         name: String,
         /// Why not.
@@ -34,13 +34,24 @@ pub enum ResolveError {
     },
     /// The host has only loopback and link-local addresses.
     #[error(
-        "services.{service}.net.candidate_ips: expected candidate_host_ip to find an address, found none on this \
-         host's interfaces; write the address that clients reach instead"
+        "expected candidate_host_ip to find an address, found none on this host's interfaces; write the address that \
+         clients reach instead"
     )]
     NoInterface {
         /// Service.
         service: Arc<str>,
+        /// Which of its `candidate_ips`.
+        index: usize,
     },
+}
+
+impl ResolveError {
+    /// As what is wrong with the file.
+    pub fn finding(&self) -> Finding {
+        let (ResolveError::NoAddress { service, index, .. } | ResolveError::NoInterface { service, index }) =
+            self;
+        Finding::error(format!("services.{service}.net.candidate_ips[{index}]"), self.to_string())
+    }
 }
 
 /// What has to be asked of the system.
@@ -92,21 +103,24 @@ fn published_ips(service: &Service, ice: &Ice, lookup: &dyn Lookup) -> Result<Ve
     if ice.candidate_ips.is_empty() {
         return Ok(vec![service.listen.ip()]);
     }
-    ice.candidate_ips.iter().map(|host| published_ip(service, host, lookup)).collect()
+    let hosts = ice.candidate_ips.iter().enumerate();
+    hosts.map(|(index, host)| published_ip(service, index, host, lookup)).collect()
 }
 
 fn published_ip(
     service: &Service,
+    index: usize,
     host: &CandidateHost,
     lookup: &dyn Lookup,
 ) -> Result<IpAddr, ResolveError> {
     match host {
         CandidateHost::Ip(ip) => Ok(*ip),
         CandidateHost::HostInterface => choose(&lookup.interfaces())
-            .ok_or_else(|| ResolveError::NoInterface { service: service.name.clone() }),
+            .ok_or_else(|| ResolveError::NoInterface { service: service.name.clone(), index }),
         CandidateHost::Name(name) => {
             let failed = |reason| ResolveError::NoAddress {
                 service: service.name.clone(),
+                index,
                 name: name.clone(),
                 reason,
             };
@@ -185,7 +199,7 @@ mod tests {
 
     fn resolve(services: &str) -> Result<Vec<String>, String> {
         let loaded = Config::from_text(&format!("services:\n{services}")).expect("loads");
-        let found = candidates(&loaded.config, &Fake).map_err(|error| error.to_string())?;
+        let found = candidates(&loaded.config, &Fake).map_err(|error| error.finding().to_string())?;
         Ok(lines(&found).iter().map(|line| line.to_string()).collect())
     }
 
@@ -255,7 +269,7 @@ mod tests {
             );
             let error = resolve(&services).expect_err("fails");
             assert!(
-                error.contains("services.a.net.candidate_ips")
+                error.contains("services.a.net.candidate_ips[0]: ")
                     && error.contains(name)
                     && error.contains(part),
                 "{error}"

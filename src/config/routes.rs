@@ -179,7 +179,7 @@ fn route(
     let matches_nothing = ["hosts", "protos", "paths"].iter().all(|key| section.item(key).is_none());
     if let Some(signalling) = signalling.as_ref().filter(|_| matches_nothing) {
         paths = signalling::usual_paths(signalling);
-    } else if matches_nothing {
+    } else if matches_nothing && rooms.is_none() {
         findings.warn(
             section.at,
             &section.path,
@@ -263,7 +263,10 @@ pub(super) fn upstream(
     inherited: &Inherited<'_>,
     findings: &mut Findings,
 ) -> Option<RouteUpstream> {
-    let parsed = section.require(findings, key, AN_UPSTREAM, server_url)?;
+    let Some(parsed) = section.require(findings, key, AN_UPSTREAM, server_url) else {
+        help_with_bare_name(section, key, inherited, findings);
+        return None;
+    };
     let item = section.item(key)?;
     if parsed.url.scheme.is_websocket() {
         findings.expected(&item, AN_UPSTREAM).help =
@@ -278,6 +281,15 @@ pub(super) fn upstream(
             hint_at_group(&item, &parsed.url, parsed.port_given, inherited, findings);
             Some(RouteUpstream::Server(parsed.url))
         }
+    }
+}
+
+/// `janus_pool` where `http://janus_pool` is meant.
+fn help_with_bare_name(section: &Section<'_>, key: &str, inherited: &Inherited<'_>, findings: &mut Findings) {
+    let Some(item) = section.item(key) else { return };
+    let named = item.node.text().filter(|text| inherited.groups.contains_key(*text));
+    if let (Some(name), Some(finding)) = (named, findings.0.last_mut()) {
+        finding.help = Some(format!("the upstream service of that name is written `http://{name}`"));
     }
 }
 

@@ -172,6 +172,11 @@ impl<'n> Section<'n> {
         self.read(findings, key, "true or false", boolean).unwrap_or(default)
     }
 
+    /// Whether `key` says no, or nothing. What cannot be read says neither, and has its error already.
+    pub(super) fn is_off(&self, key: &str) -> bool {
+        self.item(key).is_none_or(|item| item.node.text().and_then(boolean) == Some(false))
+    }
+
     pub(super) fn text(&self, findings: &mut Findings, key: &str, expected: &str) -> Option<String> {
         self.read(findings, key, expected, |text| (!text.is_empty()).then(|| text.to_owned()))
     }

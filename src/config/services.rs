@@ -134,7 +134,9 @@ fn service(
         ("turn", _) => ServiceKind::Turn(turn::turn(section, findings)),
         _ => ServiceKind::Admin(super::admin::admin(section, listen, findings)),
     };
-    if let ServiceKind::Udp { ice: None } = kind {
+    if let ServiceKind::Udp { ice: None } = kind
+        && net.is_off("enable_ice")
+    {
         findings.warn(section.at, &section.path, "does nothing without net.enable_ice: true");
     }
     // On UDP there is no TLS, whatever the file says.
@@ -154,12 +156,11 @@ fn tcp(
 ) -> ServiceKind {
     let ice = ice(net, listen, findings);
     let enabled = section.flag(findings, "enable_http", false);
-    if !enabled && section.item("http").is_some() {
+    if section.is_off("enable_http") && section.item("http").is_some() {
         let path = super::section::join(&section.path, "http");
         findings.warn(section.place("http"), &path, "has no effect without enable_http: true");
     }
-    let carries_turn = net.flag(&mut Findings::default(), "enable_turn", false);
-    if ice.is_none() && !enabled && !carries_turn {
+    if net.is_off("enable_ice") && net.is_off("enable_turn") && section.is_off("enable_http") {
         findings.warn(
             section.at,
             &section.path,
@@ -173,10 +174,11 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
     let enabled = net.flag(findings, "enable_ice", false);
     let candidate_ips = net.list(findings, "candidate_ips", A_CANDIDATE_HOST, addr::candidate_host);
     let given = net.item("candidate_ips");
-    let candidate_ports = candidate_ports(net, candidate_ips.len(), findings);
+    let candidate_ports = candidate_ports(net, findings);
     let stun = net.flag(findings, "enable_stun", false);
     if !enabled {
-        for item in [given, net.item("candidate_ports"), net.item("enable_stun")].into_iter().flatten() {
+        let idle = [given, net.item("candidate_ports"), net.item("enable_stun")];
+        for item in idle.into_iter().flatten().filter(|_| net.is_off("enable_ice")) {
             findings.warn(item.node.at, &item.path, "has no effect without enable_ice: true");
         }
         return None;
@@ -205,7 +207,7 @@ fn ice(net: &Section<'_>, listen: Option<SocketAddr>, findings: &mut Findings) -
 }
 
 /// One port for all published addresses, or a list with one for each.
-fn candidate_ports(net: &Section<'_>, ips: usize, findings: &mut Findings) -> Vec<u16> {
+fn candidate_ports(net: &Section<'_>, findings: &mut Findings) -> Vec<u16> {
     const A_PORT: &str = "a port from 1 to 65535, or a list with one for each of candidate_ips";
     let port = |text: &str| addr::number(text).filter(|port| *port != 0_u16);
     let Some(item) = net.item("candidate_ports") else { return Vec::new() };
@@ -213,6 +215,9 @@ fn candidate_ports(net: &Section<'_>, ips: usize, findings: &mut Findings) -> Ve
         return item.read(findings, A_PORT, port).into_iter().collect();
     }
     let ports = net.list(findings, "candidate_ports", A_PORT, port);
+    // As many as stand there, read or not. What should be a list and is none has its error.
+    let ips =
+        net.item("candidate_ips").map_or(0, |ips| ips.node.text().map_or(ips.node.items().len(), |_| 1));
     let given = item.node.items().len();
     if given != 0 && given != 1 && given != ips.max(1) {
         let message = format!("expected one port, or one for each of candidate_ips ({ips}), found {given}");

@@ -23,7 +23,6 @@ pub use options::Options;
 use crate::app::{self, StartError};
 use crate::config::resolve::{self, ResolveError, System};
 use crate::config::{Config, ConfigError, Surroundings};
-use crate::listener::ListenError;
 use backend::Backend;
 use certificate::{Certificate, in_url};
 use edge::Edge;
@@ -213,11 +212,8 @@ fn explain(error: StartError) -> DemoError {
         other: another(addr.port()),
     };
     match &error {
-        StartError::Tcp { addr, source, .. } if source.kind() == ErrorKind::AddrInUse => {
-            taken("TCP", *addr, "--port")
-        }
-        StartError::Packets(ListenError::Bind { addr, source }) if source.kind() == ErrorKind::AddrInUse => {
-            taken("UDP", *addr, "--udp-port")
+        StartError::Listen { transport, addr, source, .. } if source.kind() == ErrorKind::AddrInUse => {
+            taken(transport, *addr, if *transport == "UDP" { "--udp-port" } else { "--port" })
         }
         _ => DemoError::Start(error),
     }
@@ -314,15 +310,17 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named_with_a_way_out() {
-        let source = io::Error::from(ErrorKind::AddrInUse);
+        let taken = |transport, addr| {
+            let source = io::Error::from(ErrorKind::AddrInUse);
+            StartError::Listen { service: "any".into(), key: "addr", transport, addr, source }
+        };
         let addr = ([0, 0, 0, 0], 6443).into();
-        let error = explain(StartError::Tcp { service: "tcp".into(), addr, source });
+        let error = explain(taken("TCP", addr));
         assert_eq!(
             error.to_string(),
             "TCP port 6443 is taken by another program\n  help: choose another one, such as `xrtc demo --port 7443`"
         );
-        let source = io::Error::from(ErrorKind::AddrInUse);
-        let error = explain(StartError::Packets(ListenError::Bind { addr, source }));
+        let error = explain(taken("UDP", addr));
         assert!(error.to_string().contains("UDP port 6443") && error.to_string().contains("--udp-port 7443"));
     }
 }

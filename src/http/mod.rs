@@ -28,6 +28,7 @@ mod served_route;
 mod server;
 mod service;
 mod session_urls;
+mod sound;
 mod turn_credentials;
 mod upstream;
 mod upstream_tls;

@@ -215,10 +215,10 @@ impl Pools {
         drop(reasons);
         match change {
             Change::Left => {
-                warn!(group = %pool.name, upstream = server, reason, "upstream is down and leaves the rotation");
+                warn!(group = %pool.name, upstream = %server, reason, "upstream is down and leaves the rotation");
             }
             Change::Returned => {
-                info!(group = %pool.name, upstream = server, "upstream is back in the rotation");
+                info!(group = %pool.name, upstream = %server, "upstream is back in the rotation");
             }
         }
     }

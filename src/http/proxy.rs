@@ -33,6 +33,7 @@ use super::served_route::ServedRoute;
 use super::server::ClientConnection;
 use super::service::HttpService;
 use super::session_urls;
+use super::sound;
 use super::turn_credentials;
 use super::upstream::{self, OutgoingBody};
 use super::websocket;
@@ -90,7 +91,7 @@ async fn phases(
     request: Request<Received>,
     trace: &mut Trace,
 ) -> Result<Response<Body>, Fault> {
-    check(&request)?;
+    sound::check(&request, !request.body().is_end_stream()).map_err(Fault::Malformed)?;
     within_budget(service, client, &request)?;
     let found = find_route(service, &request);
     if let Some((rest, resource)) = service.rest(request.uri().path())
@@ -116,6 +117,9 @@ async fn phases(
     trace.route = Some(route.name.clone());
     if let Some(hub) = &route.rooms {
         return rooms::answer(service, client, hub, chosen, request).await;
+    }
+    if sound::climbs(request.uri().path()) {
+        return Err(Fault::Malformed("a path with .. in it leads out of its route"));
     }
     let kind = if is_websocket_upgrade(&request) { RequestKind::WebSocket } else { RequestKind::Http };
     let mut need = route.need(kind, request.uri().path(), request.headers());
@@ -168,19 +172,6 @@ impl Drop for Concluded<'_> {
     fn drop(&mut self) {
         self.0.concluded(self.1);
     }
-}
-
-/// What the edge never passes on.
-fn check(request: &Request<Received>) -> Result<(), Fault> {
-    // RFC 9112 §3.2: whoever sends two wants two servers to disagree about the target.
-    let hosts = request.headers().get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
-        return Err(Fault::Malformed("a request has exactly one Host"));
-    }
-    if request.method() == Method::CONNECT {
-        return Err(Fault::Malformed("this is no forward proxy"));
-    }
-    Ok(())
 }
 
 /// Registrations have a budget of their own: an application server asks for many clients.
@@ -353,7 +344,7 @@ async fn returning(
             Ok(Response::from_parts(head, body::whole(replacement.into())))
         }
         Verdict::Refuse { reason, .. } => {
-            warn!(route = %route.name, upstream = upstream::name(server), reason, "response refused");
+            warn!(route = %route.name, upstream = %upstream::name(server), reason, "response refused");
             Err(upstream_fault(reason))
         }
         // A response has no way back to its sender, and its request must be answered with something.

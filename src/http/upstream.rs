@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{Client, Error as ClientError};
@@ -93,7 +94,7 @@ impl Upstreams {
         outgoing: Outgoing,
     ) -> Result<Response<Incoming>, Failure> {
         let uri = uri(server, target).ok_or(Failure::NoTarget)?;
-        let Outgoing { head, body } = outgoing;
+        let Outgoing { mut head, body } = outgoing;
         match body {
             OutgoingBody::Whole(bytes) if is_idempotent(&head.method) => {
                 match self.attempt(&uri, head.clone(), whole(bytes.clone())).await {
@@ -102,7 +103,13 @@ impl Upstreams {
                 }
             }
             OutgoingBody::Whole(bytes) => self.attempt(&uri, head, whole(bytes)).await,
-            OutgoingBody::Streamed(body) => self.attempt(&uri, head, body).await,
+            OutgoingBody::Streamed(body) => {
+                // Without a word about its length the body of a GET would be left out.
+                if !head.headers.contains_key(CONTENT_LENGTH) {
+                    head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
+                self.attempt(&uri, head, body).await
+            }
         }
     }
 
@@ -185,12 +192,12 @@ impl Upstreams {
         let mut down = down.lock().unwrap_or_else(PoisonError::into_inner);
         match failure {
             None if down.take().is_some() => {
-                info!(upstream = name(server), "upstream answers again");
+                info!(upstream = %name(server), "upstream answers again");
             }
             Some(failure) if failure.is_upstreams() => {
                 let reason = failure.reason(self);
                 if down.replace(reason.clone()).is_none() {
-                    warn!(upstream = name(server), reason, "upstream is down");
+                    warn!(upstream = %name(server), reason, "upstream is down");
                 }
             }
             _ => {}

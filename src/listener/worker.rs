@@ -24,6 +24,7 @@ use crate::forward::{
 };
 use crate::session::observe::Leg;
 use crate::session::registration::{EndReason, SessionEvent};
+use crate::telemetry::plain;
 
 /// The waker's token; sockets have the others.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -275,7 +276,7 @@ impl Worker {
             }
             Verdict::Consumed | Verdict::HandOver { .. } => {}
             Verdict::Drop(reason) => {
-                trace!(worker = self.number, from = %received.from, len, reason = reason.label(), "dropped");
+                trace!(worker = self.number, from = %plain(received.from), len, reason = %reason.label(), "dropped");
             }
         }
     }

@@ -93,7 +93,7 @@ causes! {
     CandidateElsewhere = "candidate-elsewhere", 5;
     /// No answer from a port of the address that signalling was reached at.
     PortSilent = "port-silent", 5;
-    /// The port is closed: the host says that nobody listens.
+    /// The port is closed: the host, or a router on the way, says that nobody is there.
     PortRefused = "port-refused", 5;
     /// This machine has no way to the candidate's address.
     NoRoute = "no-route", 5;

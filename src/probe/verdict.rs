@@ -50,12 +50,7 @@ pub(super) fn no_path(transport: Transport, paths: &[PathFacts], place: Place<'_
         return silent(transport, path, &told, place);
     }
     if let Some(path) = has(PathState::Refused) {
-        let port = port(path);
-        let fix = format!(
-            "nothing listens on {} {port} (or a firewall rejects it): start it, open it, or correct the port that is published",
-            transport_of(transport)
-        );
-        return Fault::new(Cause::PortRefused, told, fix);
+        return Fault::new(Cause::PortRefused, told, fix_of_refused(transport, path, place));
     }
     if has(PathState::NoAddress).is_some() {
         return Fault::new(
@@ -66,6 +61,19 @@ pub(super) fn no_path(transport: Transport, paths: &[PathFacts], place: Place<'_
     }
     let fix = "this machine has no way to that address: publish one that clients reach (`candidate_ips`), or probe from elsewhere";
     Fault::new(Cause::NoRoute, told, fix)
+}
+
+fn fix_of_refused(transport: Transport, path: &PathFacts, place: Place<'_>) -> String {
+    let (carrier, port) = (transport_of(transport), port(path));
+    if path.same_address_as_signalling {
+        return format!(
+            "nothing listens on {carrier} {port} (or a firewall rejects it): start it, open it, or correct the port that is published"
+        );
+    }
+    format!(
+        "is that the address that clients reach? Signalling was reached at {}: correct candidate_ips (or nat_1_1_mapping in Janus); if it is right, nothing listens on {carrier} {port} there, or a firewall rejects it",
+        place.address
+    )
 }
 
 fn silent(transport: Transport, path: &PathFacts, told: &str, place: Place<'_>) -> Fault {

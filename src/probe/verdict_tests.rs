@@ -53,7 +53,15 @@ fn a_silent_address_elsewhere_is_named_with_the_key_that_publishes_it() {
 
 #[test]
 fn refusal_silence_and_strangers_are_told_apart() {
-    assert_eq!(cause_of(path(PathState::Refused)), Cause::PortRefused);
+    let fault = no_path(Transport::Udp, &[path(PathState::Refused)], PUBLIC);
+    assert!(
+        fault.cause == Cause::PortRefused && fault.fix.starts_with("nothing listens on UDP 6001"),
+        "{fault:?}"
+    );
+    // A router says the same of an address that nobody has.
+    let elsewhere = PathFacts { same_address_as_signalling: false, ..path(PathState::Refused) };
+    let fault = no_path(Transport::Udp, &[elsewhere], PUBLIC);
+    assert!(fault.cause == Cause::PortRefused && fault.fix.contains("correct candidate_ips"), "{fault:?}");
     assert_eq!(cause_of(path(PathState::NoRoute)), Cause::NoRoute);
     assert_eq!(cause_of(path(PathState::NoAddress)), Cause::CandidateName);
     assert_eq!(cause_of(path(PathState::CheckForeign)), Cause::CheckForeign);

@@ -132,7 +132,8 @@ class Rest {
 
   async send({ session_id: session, handle_id: handle, ...message }) {
     const path = ['/janus', session, handle].filter(Boolean).join('/');
-    const response = await fetch(path, { method: 'POST', body: JSON.stringify(message), signal: AbortSignal.timeout(PATIENCE_MS) });
+    const response = await fetch(path, { method: 'POST', body: JSON.stringify(message), signal: AbortSignal.timeout(PATIENCE_MS) })
+      .catch((error) => { throw error instanceof TypeError ? new Error('Nobody answers at this address any more') : error; });
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`.trim());
     return response.json();
   }

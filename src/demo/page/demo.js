@@ -9,9 +9,10 @@ const GIVE_UP_MS = 20000;
 const PREFIX = 'You wrote: ';
 
 const asked = new URLSearchParams(location.search);
+const among = (known, wish) => (known.includes(wish) ? wish : known[0]);
 const wishes = {
-  transport: asked.get('transport') ?? 'any',
-  signalling: asked.get('signalling') ?? 'ws',
+  transport: among(['any', 'udp', 'tcp'], asked.get('transport')),
+  signalling: among(['ws', 'rest'], asked.get('signalling')),
   source: 'drawn',
 };
 const source = new Source();
@@ -82,6 +83,7 @@ class Call {
 
   #onState(now) {
     if (now === 'failed') this.fail(this.#hint());
+    if (now === 'disconnected' && this.seen.state === 'connected') this.#interrupted();
     if (now !== 'connected') return;
     clearTimeout(this.patience);
     this.#step('ICE');
@@ -89,6 +91,11 @@ class Call {
     this.seen.state = 'connected';
     this.seen.connectedMs ??= Math.round(performance.now() - this.started);
     state('connected', `Connected in ${this.seen.connectedMs} ms`);
+  }
+
+  #interrupted() {
+    this.seen.state = 'interrupted';
+    state('connecting', 'Interrupted', 'Nothing comes back from xrtc. The browser tries on.');
   }
 
   #onEvent(event) {
@@ -125,7 +132,7 @@ class Call {
   async #measure() {
     this.#ping();
     const now = read([...(await this.#pc.getStats()).values()]);
-    if (this.closed || this.seen.state !== 'connected') return;
+    if (this.closed || !['connected', 'interrupted'].includes(this.seen.state)) return;
     const before = this.#last ?? now;
     this.#last = now;
     const seconds = (now.at - before.at) / 1000;
@@ -149,7 +156,7 @@ class Call {
     figure('lost', lost);
     way(pair);
     const port = pair?.remote.split(':').pop();
-    state('connected', `Connected in ${connectedMs} ms`, `Over ${pair?.transport}, through port ${port} of xrtc; signalling by ${this.client.transport.name}.`);
+    if (this.seen.state === 'connected') state('connected', `Connected in ${connectedMs} ms`, `Over ${pair?.transport}, through port ${port} of xrtc; signalling by ${this.client.transport.name}.`);
     $('sent-facts').textContent = now.sentSize ?? '';
     $('back-facts').textContent = [now.codec, now.backSize].filter(Boolean).join(' · ');
     $('picture-delay').hidden = pictureMs === undefined;

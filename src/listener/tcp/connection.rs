@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use super::{Arrived, Front, Place};
 use crate::classify::stream::{Expect, SSLTCP_CLIENT_HELLO, SSLTCP_SERVER_HELLO, Sniff};
 use crate::forward::{Received, Via};
 use crate::listener::turn;
+use crate::telemetry::plain;
 use crate::turn::Transport;
 
 /// A connection that stays undecided for so long is closed (xrtc.md §7); each step has it for itself.
@@ -223,8 +223,7 @@ async fn in_time<T>(
 }
 
 fn arrived(stream: &TcpStream) -> io::Result<Arrived> {
-    let (peer, local): (SocketAddr, SocketAddr) = (stream.peer_addr()?, stream.local_addr()?);
-    Ok(Arrived { peer, local, tls: None })
+    Ok(Arrived { peer: plain(stream.peer_addr()?), local: plain(stream.local_addr()?), tls: None })
 }
 
 /// Options are wishes; a connection works without.

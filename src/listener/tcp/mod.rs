@@ -43,7 +43,7 @@ pub use fuzzing::fuzz;
 pub(super) use link::{Link, Outlet};
 pub(super) use queue::{Framing, Pushed, Queue};
 pub use replay::ByteStream;
-pub use tls::{Tls, TlsSummary};
+pub use tls::{Tls, TlsSummary, usable_certificate};
 
 /// How a connection reached the edge.
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ impl Front {
 
     fn refuse(&self, verdict: StreamVerdict, arrived: &Arrived) {
         self.counters.count(verdict);
-        trace!(peer = %arrived.peer, verdict = verdict.label(), "connection refused");
+        trace!(peer = %arrived.peer, verdict = %verdict.label(), "connection refused");
     }
 }
 

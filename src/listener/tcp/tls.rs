@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -106,7 +106,7 @@ impl Certificates {
         }
         let is_first = last.is_none();
         *last = stamp;
-        match self.load() {
+        match load(&self.files, &self.provider) {
             Ok(key) => {
                 self.current.store(Some(Arc::new(key)));
                 if !is_first {
@@ -121,19 +121,33 @@ impl Certificates {
             }
         }
     }
+}
 
-    fn load(&self) -> Result<CertifiedKey, String> {
-        let TlsFiles { cert, key } = &self.files;
-        let said = |file: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-        let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
-            .and_then(Iterator::collect)
-            .map_err(|error| said(cert, &error))?;
-        if chain.is_empty() {
-            return Err(said(cert, &"expected a PEM certificate, found none"));
-        }
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| said(key, &error))?;
-        CertifiedKey::from_der(chain, private, &self.provider).map_err(|error| said(key, &error))
+/// Whether a service could show this certificate; if not, why.
+pub fn usable_certificate(files: &TlsFiles) -> Result<(), String> {
+    load(files, &aws_lc_rs::default_provider()).map(drop)
+}
+
+fn load(TlsFiles { cert, key }: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+    let said = |file: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let unread = |file: &Path, kind: &str, error: pem::Error| match error {
+        pem::Error::Io(error) => said(file, &error),
+        pem::Error::NoItemsFound => said(file, &format_args!("expected a PEM {kind}, found none")),
+        other => said(file, &other),
+    };
+    let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect)
+        .map_err(|error| unread(cert, "certificate", error))?;
+    if chain.is_empty() {
+        return Err(unread(cert, "certificate", pem::Error::NoItemsFound));
     }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unread(key, "private key", error))?;
+    CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            format!("the key {} does not belong to the certificate {}", key.display(), cert.display())
+        }
+        other => said(key, &other),
+    })
 }
 
 impl ResolvesServerCert for Certificates {

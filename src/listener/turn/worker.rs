@@ -19,6 +19,7 @@ use super::{Shared, ToWorker};
 use crate::listener::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender};
 use crate::listener::idle::Idle;
 use crate::listener::socket::Socket;
+use crate::telemetry::plain;
 use crate::turn::wire::{DATA_HEAD_MAX, channel_header, data_head};
 use crate::turn::{Client, FromPeer, RelayId, Server, Transport, TurnDrop, Verdict};
 
@@ -239,7 +240,7 @@ impl Worker {
             Verdict::Ask => self.ask(client, segment),
             Verdict::Done => {}
             Verdict::Drop(reason) => {
-                trace!(worker = self.number, client = %client.remote, reason = reason.label(), "dropped");
+                trace!(worker = self.number, client = %plain(client.remote), reason = %reason.label(), "dropped");
             }
         }
     }
@@ -360,7 +361,7 @@ impl Worker {
     fn tell_notices(&mut self) {
         while let Some(notice) = self.server.poll_notice() {
             let service = &self.shared.service;
-            info!(%service, peer = %notice.peer, reason = notice.reason.label(), client = %notice.client,
+            info!(%service, peer = %notice.peer, reason = %notice.reason.label(), client = %plain(notice.client),
                 "peer denied; more of this reason are only counted for a minute");
         }
     }

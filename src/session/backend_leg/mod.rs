@@ -18,7 +18,7 @@ use is::{Candidate, IceAgent, Protocol};
 
 use super::registration::{BackendCandidate, CandidateTransport, Registration, Role};
 use super::story::BackendTry;
-use crate::stun::{Class, Message};
+use crate::stun::{Class, Key, Message};
 use agent::{new_agent, parsed};
 use consent::{Consent, Heard};
 
@@ -240,7 +240,7 @@ impl BackendLeg {
     ) -> bool {
         if let Keeper::Rest(consent) = &mut self.keeper {
             match consent.handle_stun((socket.index, source), message, &self.registration) {
-                Heard::Foreign => return false,
+                Heard::Foreign => return self.is_late(message),
                 Heard::Answer => return true,
                 Heard::Request(answer) => {
                     self.unsent.push((socket.index, source, answer));
@@ -253,7 +253,13 @@ impl BackendLeg {
                 return true;
             }
         }
-        self.agent_stun(now, socket, source, message.as_bytes())
+        self.agent_stun(now, socket, source, message.as_bytes()) || self.is_late(message)
+    }
+
+    /// An answer of the backend to a check that was over already, such as one that was sent twice. It changes nothing.
+    fn is_late(&self, message: &Message<'_>) -> bool {
+        !message.is_binding(Class::Request)
+            && message.verify(&Key::short_term(&self.registration.backend.pwd)).is_ok()
     }
 
     fn agent_stun(&mut self, now: Instant, socket: LocalSocket, source: SocketAddr, bytes: &[u8]) -> bool {

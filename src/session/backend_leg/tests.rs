@@ -152,13 +152,24 @@ fn checks_of_the_backend_are_answered_at_rest_and_forged_ones_do_nothing() {
 }
 
 #[test]
-fn an_answer_that_nobody_asked_for_is_none() {
+fn an_answer_to_a_check_that_is_over_is_the_backend_s_and_keeps_nothing_alive() {
     let mut world = World::at_rest(Role::Controlling);
-    let mut answer = [0; 256];
-    let key = Key::short_term("backend-password-of-22-chars");
-    let len = stun::binding_success(&mut answer, [9; 12], LOCAL.addr, &key).unwrap();
-    assert!(!world.receive(BACKEND, &answer[..len]));
+    let answer = |password| {
+        let mut bytes = [0; 256];
+        let key = Key::short_term(password);
+        let len = stun::binding_success(&mut bytes, [9; 12], LOCAL.addr, &key).unwrap();
+        bytes[..len].to_vec()
+    };
+    let late = answer("backend-password-of-22-chars");
+    assert!(world.receive(BACKEND, &late));
+    assert!(!world.receive(BACKEND, &answer("client-password-of-22-chars")), "signed by somebody else");
     assert!(world.leg.is_at_rest());
+    world.alive.clear();
+    for _ in 0..40 {
+        world.run(Duration::from_secs(1));
+        assert!(world.receive(BACKEND, &late) || world.leg.is_dead());
+    }
+    assert!(world.leg.is_dead());
 }
 
 #[test]
