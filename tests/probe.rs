@@ -6,6 +6,7 @@
 mod probe_support;
 mod support;
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use probe_support::echo::{Echo, Faults};
@@ -320,4 +321,17 @@ fn bad_usage_ends_with_two() {
     let help = xrtc().args(["probe", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.contains("Exit codes") && help.contains("xrtc probe https://"), "{help}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_a_run_and_its_session_at_once() {
+    let server = Echo::start(Faults::default()).await;
+    let edge = Edge::start_with(|ground| routes::with_udp(ground, server.addr));
+    let url = format!("http://{}/janus", edge.http);
+    let child = xrtc().args(["probe", "--json", &url]).stdout(Stdio::piped()).spawn().unwrap();
+    edge.says("INFO connected session=", 1).await;
+    Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(130), &b""[..]));
+    edge.says("reason=destroyed", 1).await;
 }

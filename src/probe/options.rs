@@ -62,7 +62,7 @@ Examples:
   xrtc probe --watch 60 https://edge.example.org/janus
 
 Exit codes: 0 works, 1 the probe cannot run, 2 bad usage, 3 signalling not reached, 4 signalling refuses,
-5 no ICE path, 6 no DTLS, 7 media or data does not come back, 8 works in part, 9 out of time.";
+5 no ICE path, 6 no DTLS, 7 media or data does not come back, 8 works in part, 9 out of time, 130 Ctrl-C.";
 
 /// What `--transport` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

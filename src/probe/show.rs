@@ -26,10 +26,13 @@ pub fn main(options: &Options) -> io::Result<u8> {
     code
 }
 
+/// What shells make of a program that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
 async fn once(options: &Options) -> io::Result<u8> {
     let screen = Screen::new();
     if options.json {
-        let report = run(options, Box::new(|_| ())).await;
+        let Some(report) = run(options, Box::new(|_| ())).await else { return Ok(INTERRUPTED) };
         screen.write(&format!("{}\n", json(&report, true)))?;
         return Ok(report.exit_code);
     }
@@ -44,6 +47,7 @@ async fn once(options: &Options) -> io::Result<u8> {
         }),
     )
     .await;
+    let Some(report) = report else { return Ok(INTERRUPTED) };
     screen.write(&screen.summary(&report))?;
     Ok(report.exit_code)
 }
@@ -53,14 +57,10 @@ async fn watch(options: &Options, pause: std::time::Duration) -> io::Result<u8> 
     let mut worst = 0;
     loop {
         let again = tokio::time::Instant::now() + pause;
-        tokio::select! {
-            report = run(options, Box::new(|_| ())) => {
-                worst = worst.max(report.exit_code);
-                let line = if options.json { json(&report, false) } else { screen.one_line(&report) };
-                screen.write(&format!("{line}\n"))?;
-            }
-            _ = tokio::signal::ctrl_c() => return Ok(worst),
-        }
+        let Some(report) = run(options, Box::new(|_| ())).await else { return Ok(worst) };
+        worst = worst.max(report.exit_code);
+        let line = if options.json { json(&report, false) } else { screen.one_line(&report) };
+        screen.write(&format!("{line}\n"))?;
         tokio::select! {
             () = tokio::time::sleep_until(again) => {}
             _ = tokio::signal::ctrl_c() => return Ok(worst),

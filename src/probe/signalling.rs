@@ -45,6 +45,15 @@ impl Signalling {
         }
     }
 
+    /// Ends what may be open, in the midst of things.
+    pub(super) async fn leave(&mut self) {
+        match self {
+            // With its session go its handles.
+            Signalling::Janus(janus) => janus.destroy().await,
+            Signalling::Whip(whip) => whip.end().await,
+        }
+    }
+
     /// Ends everything.
     pub(super) async fn end(&mut self) {
         if let Signalling::Janus(janus) = self {

@@ -13,6 +13,7 @@ use super::facts::{self, Attempt, AttemptState, Outcome, Report, VERSION};
 use super::journal::{Journal, Show, millis};
 use super::options::Options;
 use super::reach;
+use super::signalling::Signalling;
 use super::verdict;
 
 mod attempt;
@@ -22,8 +23,8 @@ mod path_search;
 /// For goodbyes, which nobody waits for.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Probes once, and shows each step as it happens.
-pub(super) async fn run(options: &Options, show: Show) -> Report {
+/// Probes once, and shows each step as it happens. `None`: Ctrl-C came first, and what was open at the server has been ended.
+pub(super) async fn run(options: &Options, show: Show) -> Option<Report> {
     let start = Instant::now();
     let started = UNIX_EPOCH.elapsed().unwrap_or_default();
     let mut run = Run {
@@ -34,7 +35,16 @@ pub(super) async fn run(options: &Options, show: Show) -> Report {
         remotes: None,
         echo: true,
     };
-    let walked = timeout(options.timeout, run.walk()).await;
+    let mut signalling = None;
+    let walked = tokio::select! {
+        walked = timeout(options.timeout, run.walk(&mut signalling)) => walked,
+        _ = tokio::signal::ctrl_c() => {
+            if let Some(signalling) = &mut signalling {
+                let _ = timeout(GOODBYE, signalling.leave()).await;
+            }
+            return None;
+        }
+    };
     let verdict = match walked {
         Ok(Ok(())) => verdict::overall(&run.attempts, run.echo),
         Ok(Err(fault)) => fault,
@@ -46,7 +56,7 @@ pub(super) async fn run(options: &Options, show: Show) -> Report {
         _ => Outcome::Fail,
     };
     run.journal.note("verdict", outcome, verdict.message.clone());
-    Report {
+    Some(Report {
         version: VERSION,
         url: options.url.shown(),
         started_unix_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
@@ -58,7 +68,7 @@ pub(super) async fn run(options: &Options, show: Show) -> Report {
         server: run.server,
         transports: run.attempts,
         steps: run.journal.steps,
-    }
+    })
 }
 
 struct Run<'a> {
@@ -73,13 +83,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn walk(&mut self) -> Result<(), Fault> {
+    async fn walk(&mut self, signalling: &mut Option<Signalling>) -> Result<(), Fault> {
         let (server, stream) = reach::reach(self.options, &mut self.journal).await?;
         self.server.address = Some(server.addr.to_string());
-        let (mut signalling, info) = self.introduce(&server, stream).await?;
+        let (made, info) = self.introduce(&server, stream).await?;
+        let signalling = signalling.insert(made);
         self.echo = signalling.echoes();
         for transport in self.options.transport.transports() {
-            self.attempt(*transport, &server, &mut signalling, &info).await?;
+            self.attempt(*transport, &server, signalling, &info).await?;
         }
         self.journal.waits_for("goodbye");
         let _ = timeout(GOODBYE, signalling.end()).await;
