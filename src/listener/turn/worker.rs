@@ -349,6 +349,7 @@ impl Worker {
     fn settle(&mut self) {
         while let Some(relay) = self.world.closed.pop() {
             self.insides.close(relay);
+            self.world.relays.try_remove(relay.0 as usize);
         }
         while let Some(relay) = self.world.opened.pop() {
             if self.world.relays.contains(relay as usize) {
