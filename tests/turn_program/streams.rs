@@ -1,4 +1,5 @@
-//! TURN over TCP and TLS: messages in pieces of any size, and connections that end while somebody is asked about them.
+//! TURN over TCP and TLS: messages in pieces of any size, connections that end while somebody is asked about them, and many
+//! messages at once.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use xrtc::stun::Message;
 use xrtc::turn::wire::{attribute, channel_header, method};
 
+use crate::support::registered::{BACKEND_PWD, Peer, SILENCE, register, request as request_of_ice};
 use crate::support::stream::blocking_tls;
 use crate::turn_support::*;
 use crate::world::*;
@@ -95,6 +97,34 @@ fn a_client_that_left_before_the_webhook_answered_gets_no_allocation() {
     world.allocated("ann", "pw");
     world.metric("xrtc_turn_allocations{service=\"turn0\"}", 1);
     assert_eq!(world.json("/api/turn")["services"][0]["allocated"], 1);
+}
+
+/// What leads to the ICE port by a relay is the relay's alone: the next one may be another client's.
+#[test]
+fn a_new_relay_does_not_speak_for_the_one_that_was_closed_a_moment_ago() {
+    let world = World::new("realm: example.org, allow_peers: [127.0.0.1], auth: {password: pw}");
+    for session in 1..=10 {
+        let backend = Peer::new();
+        register(world.web, BACKEND_PWD, &[backend.candidate()]);
+        let check = |number| request_of_ice("aFrg", "oFrg", BACKEND_PWD, number);
+        let mut stream = world.stream();
+        let (realm, nonce) = challenged(&ask_over(&mut stream, &allocate(1, None)));
+        let signer = Signer::new("ann", "pw", &realm, &nonce);
+        let by_a_relay = |number, check: &[u8]| {
+            let permit = with_peers(method::CREATE_PERMISSION, number + 1, &[world.ice], &[], &signer);
+            [allocate(number, Some(&signer)), permit, send(world.ice, check)].concat()
+        };
+        stream.write_all(&by_a_relay(2, &check(1))).unwrap();
+        let (_, from) = backend.next();
+        // All in one piece, so that mostly nothing else is done in between.
+        let end = request(method::REFRESH, 4, &[lifetime(0)], Some(&signer));
+        stream.write_all(&[end, by_a_relay(5, &check(2))].concat()).unwrap();
+        while let Some((packet, again)) = backend.waits(SILENCE) {
+            assert!(packet != check(2) || again != from, "it came as if from the first relay");
+        }
+        drop(stream);
+        until("the end of the session", || world.log().matches("INFO ended session=").count() == session);
+    }
 }
 
 fn until(what: &str, done: impl Fn() -> bool) {

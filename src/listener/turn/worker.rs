@@ -111,9 +111,10 @@ impl Worker {
         let mut events = Events::with_capacity(256);
         while !self.stopping {
             self.wait(&mut events)?;
+            // What was told before a packet came holds for it: a reload that closes a peer, above all.
+            self.read_messages(Instant::now());
             self.read_sockets();
             let now = Instant::now();
-            self.read_messages(now);
             if self.server.next_timeout().is_some_and(|at| at <= now) {
                 self.unpublished = true;
                 self.server.handle_timeout(now, &mut self.world);
@@ -350,6 +351,7 @@ impl Worker {
     fn settle(&mut self) {
         while let Some(relay) = self.world.closed.pop() {
             self.insides.close(relay);
+            self.world.relays.try_remove(relay.0 as usize);
         }
         while let Some(relay) = self.world.opened.pop() {
             if self.world.relays.contains(relay as usize) {

@@ -33,7 +33,7 @@ pub(super) struct World {
     pub(super) relays: Slab<RelaySocket>,
     /// Relays that may have something to read at once.
     pub(super) opened: Vec<u32>,
-    /// Relays that were closed since somebody looked.
+    /// Relays that are closed, and keep their numbers until somebody has looked.
     pub(super) closed: Vec<RelayId>,
 }
 
@@ -79,10 +79,11 @@ impl Outside for World {
     }
 
     fn close(&mut self, relay: RelayId) {
-        let Some(gone) = self.relays.try_remove(relay.0 as usize) else { return };
+        let Some(gone) = self.relays.get(relay.0 as usize) else { return };
         // The kernel forgets a closed descriptor anyway.
         let _ = self.registry.deregister(&mut SourceFd(&gone.socket.fd()));
         self.shared.ports.closed(gone.address);
+        // Its number is given out again once nothing leads by it any more.
         self.closed.push(relay);
     }
 
