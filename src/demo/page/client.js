@@ -120,10 +120,11 @@ class Socket {
   }
 
   #take(message) {
+    // Janus may send the event that answers a message before the reply that acknowledges it.
     const reply = message.janus !== 'event' && this.#replies.get(message.transaction);
+    if (!reply) return this.take?.(message);
     this.#replies.delete(message.transaction);
-    if (reply) reply(message);
-    else this.take?.(message);
+    reply(message);
   }
 }
 
