@@ -38,6 +38,17 @@ pub(super) enum TimerKey {
     Registration(SessionId),
 }
 
+impl TimerKey {
+    /// What it takes to see to it, about in microseconds, sending included.
+    pub(super) fn cost(self) -> usize {
+        match self {
+            // A check is signed and sent.
+            TimerKey::Here(_) => 8,
+            TimerKey::Registration(_) => 1,
+        }
+    }
+}
+
 /// A socket and a remote address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct AddrKey {

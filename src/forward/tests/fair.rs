@@ -103,6 +103,25 @@ fn packets_that_follow_go_where_the_tables_say_now() {
     assert_eq!(early, Verdict::Drop(DropReason::BackendNotReady), "not by the way of the one before");
 }
 
+/// Sessions that connected together come due together.
+#[test]
+fn checks_that_are_due_in_one_moment_leave_a_few_at_a_time_so_that_packets_go_between() {
+    const SESSIONS: usize = 80;
+    let mut w = World::new();
+    for n in 0..SESSIONS as u16 {
+        w.connected(n);
+    }
+    w.run(Duration::from_secs(2));
+    w.now += Duration::from_secs(6);
+    let mut sent = Vec::new();
+    while w.forwarder.next_timeout().is_some_and(|at| at <= w.now) {
+        w.forwarder.handle_timeout(w.now);
+        sent.push(std::iter::from_fn(|| w.forwarder.poll_transmit()).count());
+    }
+    assert!(sent.iter().all(|checks| *checks <= 32), "{sent:?}");
+    assert!(sent.iter().sum::<usize>() > SESSIONS / 2, "most wanted to send: {sent:?}");
+}
+
 fn to_client(n: u16) -> Verdict {
     Verdict::Forward(Destination { via: Via::Listener(0), to: client_addr(n), local: None })
 }
