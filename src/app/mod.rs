@@ -100,16 +100,21 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// `service` does not listen on `addr`, which the file gives under `net.{key}`.
+    fn listen(
+        service: &Service,
+        key: &'static str,
+        transport: &'static str,
+        addr: SocketAddr,
+        source: std::io::Error,
+    ) -> StartError {
+        StartError::Listen { service: service.name.clone(), key, transport, addr, source }
+    }
+
     /// Why the UDP side of `service` does not listen.
     fn of_udp(service: &Service, error: ListenError) -> StartError {
         match error {
-            ListenError::Bind { addr, source } => StartError::Listen {
-                service: service.name.clone(),
-                key: "addr",
-                transport: "UDP",
-                addr,
-                source,
-            },
+            ListenError::Bind { addr, source } => StartError::listen(service, "addr", "UDP", addr, source),
             other => StartError::Packets(other),
         }
     }

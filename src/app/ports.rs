@@ -108,13 +108,7 @@ fn is_tcp(service: &Service) -> bool {
 }
 
 async fn bind(service: &Service) -> Result<(Option<TcpListener>, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen {
-        service: service.name.clone(),
-        key: "addr",
-        transport: "TCP",
-        addr: service.listen,
-        source,
-    };
+    let failed = |source| StartError::listen(service, "addr", "TCP", service.listen, source);
     let listener = TcpListener::bind(service.listen).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
     Ok((Some(listener), addr))

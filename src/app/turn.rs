@@ -230,13 +230,7 @@ fn bind(service: &Service, key: &'static str, addr: SocketAddr) -> Result<StdLis
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    bound().map_err(|source| StartError::Listen {
-        service: service.name.clone(),
-        key,
-        transport: "TCP",
-        addr,
-        source,
-    })
+    bound().map_err(|source| StartError::listen(service, key, "TCP", addr, source))
 }
 
 fn limits(turn: &Turn) -> Limits {
