@@ -195,9 +195,16 @@ fn check_looks_at_certificates_and_directories_and_warns() {
         (made.cert.pem(), made.signing_key.serialize_pem())
     };
     let ((cert, own), (_, other)) = (key("a.example"), key("b.example"));
+    let old = {
+        let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).expect("a name");
+        params.not_after = rcgen::date_time_ymd(2020, 2, 29);
+        let key = rcgen::KeyPair::from_pem(&own).expect("a key");
+        params.self_signed(&key).expect("a certificate").pem()
+    };
     let check = |name: &str, rest: &str| {
         let file = format!("services:\n  a:\n    proto: http\n    {rest}\n");
-        let files = [("r.yml", &*file), ("c.pem", &*cert), ("k.pem", &*own), ("o.pem", &*other)];
+        let files =
+            [("r.yml", &*file), ("c.pem", &*cert), ("k.pem", &*own), ("o.pem", &*other), ("old.pem", &*old)];
         let out = xrtc(name, &files, &["check", "-c", "r.yml"], &[]);
         assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
         text(&out.stdout)
@@ -208,6 +215,7 @@ fn check_looks_at_certificates_and_directories_and_warns() {
         ("cert-other", "c.pem,o.pem", "the key o.pem does not belong to the certificate c.pem"),
         ("cert-none", "c.pem,n.pem", "n.pem: No such file or directory (os error 2)"),
         ("cert-text", "r.yml,k.pem", "r.yml: expected a PEM certificate, found none"),
+        ("cert-old", "old.pem,k.pem", "old.pem: expired on 2020-02-29T00:00:00Z"),
         ("cert-key", "c.pem,c.pem", "c.pem: expected a PEM private key, found none"),
     ] {
         let (cert, key) = files.split_once(',').expect("two");

@@ -189,6 +189,42 @@ async fn a_bad_certificate_fails_tls_alone_until_it_is_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_certificate_is_told_and_when_it_is_over_that_too() {
+    let (upstream, _) = upstream().await;
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let edge = Edge::start_with(|ground| {
+        stream::write_certificate_until(ground.dir, "good", 3000);
+        let routes = shared(ground, upstream, "");
+        let service = format!("services:\n  admin0: {{proto: admin, net: {{addr: \"{admin}\"}}}}\n");
+        routes.replacen("services:\n", &service, 1)
+    });
+    let expiry = async || {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let answer = ask(TcpStream::connect(admin).await.unwrap(), request, usize::MAX).await;
+        let sample = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            name.starts_with("xrtc_tls_certificate_expiry_seconds{service=").then(|| value.to_owned())
+        };
+        answer.lines().filter_map(sample).collect::<Vec<_>>()
+    };
+    assert_eq!(expiry().await, ["32503680000"]);
+    assert!(!edge.log().contains("clients refuse"), "{}", edge.log());
+    let old = stream::write_certificate_until(edge.dir(), "old", 2020);
+    // Some clients take it all the same.
+    shows(&edge, &old).await;
+    assert_eq!(expiry().await, ["1577836800"]);
+    let told = || edge.log().matches("reason=expired on 2020-01-01T00:00:00Z").count();
+    let start = Instant::now();
+    while told() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "{}", edge.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // It is looked at every two seconds.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(told(), 1, "{}", edge.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_dawdles_is_closed_after_ten_seconds_in_every_state_and_holds_up_nobody() {
     let (edge, _) = start("").await;
     let check = include_bytes!("vectors/stun/rfc5769-2.1-request.bin");

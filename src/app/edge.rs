@@ -11,12 +11,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::StartError;
 use super::admin::Desk;
+use super::certificates::Certificates;
 use super::descriptors;
 use super::journal::AnnouncingSink;
 use super::parts::{self, Running};
@@ -26,12 +26,10 @@ use super::turn::Surroundings;
 use crate::config::resolve::{self, Candidate};
 use crate::config::{Config, Media, Service, ServiceKind};
 use crate::http::{Budgets, Phase, Registrar};
-use crate::listener::tcp::{Connections, StreamCounters, Tls};
+use crate::listener::tcp::{Connections, StreamCounters};
 use crate::listener::{Bound, ListenerIndex, PacketSide};
 use crate::session::registration::{SessionEvent, SessionSink};
 
-/// How often certificates are looked at.
-const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// A listener that left the file is not closed before: as long as this, clients may come that were told of it. The
 /// registrations of those who did not come are gone after 30 s.
 const LINGER: Duration = Duration::from_secs(35);
@@ -63,7 +61,7 @@ pub(super) struct Edge {
     udp: Vec<Listener>,
     /// Those that left the file.
     leaving: Vec<Listener>,
-    certificates: Arc<ArcSwap<Vec<Arc<Tls>>>>,
+    certificates: Certificates,
     pub(super) tasks: JoinSet<()>,
 }
 
@@ -120,8 +118,9 @@ impl Edge {
             Arc::new(AnnouncingSink::new(packets.clone(), desk.directory.clone()));
         let phase = watch::Sender::new(Phase::Serving);
         let mut tasks = JoinSet::new();
-        let certificates: Arc<ArcSwap<Vec<Arc<Tls>>>> = Arc::default();
-        tasks.spawn(follow_certificates(certificates.clone(), phase.subscribe()));
+        let certificates = Certificates::default();
+        tasks.spawn(certificates.clone().follow(phase.subscribe()));
+        desk.sources.add(Arc::new(certificates.clone()));
         let world = World {
             stopping: stopping(phase.subscribe(), &mut tasks),
             connections: Connections::new(&config.limits),
@@ -180,7 +179,7 @@ impl Edge {
         self.answer_strangers(&config);
         let of_ports = self.ports.iter().filter_map(|port| port.tls.clone());
         let of_parts = self.parts.iter().filter_map(|running| running.part.tls());
-        self.certificates.store(Arc::new(of_ports.chain(of_parts).collect()));
+        self.certificates.are(of_ports.chain(of_parts).collect());
         self.config = config;
         self.candidates = candidates;
         Ok(())
@@ -202,7 +201,7 @@ impl Edge {
 
     /// Reads certificates that changed on disk.
     pub(super) async fn renew_certificates(&self) {
-        renew(self.certificates.load_full()).await;
+        self.certificates.renew().await;
     }
 
     /// Listeners with `enable_stun` are STUN servers, too.
@@ -268,21 +267,4 @@ fn stopping(mut phase: watch::Receiver<Phase>, tasks: &mut JoinSet<()>) -> watch
         tell.send_replace(true);
     });
     stopping
-}
-
-async fn follow_certificates(tls: Arc<ArcSwap<Vec<Arc<Tls>>>>, mut phase: watch::Receiver<Phase>) {
-    loop {
-        tokio::select! {
-            _ = phase.wait_for(|phase| *phase == Phase::Stopping) => return,
-            () = tokio::time::sleep(RENEW_EVERY) => {}
-        }
-        renew(tls.load_full()).await;
-    }
-}
-
-async fn renew(tls: Arc<Vec<Arc<Tls>>>) {
-    if !tls.is_empty() {
-        // Reading files blocks; a panic in there has been reported.
-        let _ = tokio::task::spawn_blocking(move || tls.iter().for_each(|tls| tls.renew())).await;
-    }
 }

@@ -1,6 +1,7 @@
 //! Builds every part from the configuration, connects them, and ends them in order. The one place that knows all parts.
 
 mod admin;
+mod certificates;
 mod descriptors;
 mod edge;
 mod journal;

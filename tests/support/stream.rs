@@ -21,8 +21,15 @@ use xrtc::classify::stream::{SSLTCP_CLIENT_HELLO, SSLTCP_SERVER_HELLO};
 
 /// Writes a certificate for `name` and its key to `cert.pem` and `key.pem`; returns the certificate.
 pub fn write_certificate(dir: &Path, name: &str) -> CertificateDer<'static> {
+    write_certificate_until(dir, name, 4000)
+}
+
+/// The same, of a certificate that is good until that year.
+pub fn write_certificate_until(dir: &Path, name: &str, year: i32) -> CertificateDer<'static> {
     let key = KeyPair::generate().unwrap();
-    let cert = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let cert = params.self_signed(&key).unwrap();
     std::fs::write(dir.join("cert.pem"), cert.pem()).unwrap();
     std::fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
     cert.der().clone()

@@ -16,6 +16,7 @@ mod proxy_protocol;
 mod queue;
 mod replay;
 mod tls;
+mod validity;
 
 use std::future::Future;
 use std::io;

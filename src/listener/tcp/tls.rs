@@ -5,8 +5,9 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -17,6 +18,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 use tracing::{info, warn};
 
+use super::validity::Validity;
 use crate::config::TlsFiles;
 
 /// TLS of one service.
@@ -56,6 +58,7 @@ impl Tls {
             files,
             provider: provider.clone(),
             current: ArcSwapOption::empty(),
+            complained: AtomicBool::new(false),
             stamp: Mutex::new(None),
         });
         certificates.renew();
@@ -82,6 +85,12 @@ impl Tls {
     pub fn is_usable(&self) -> bool {
         self.certificates.current.load().is_some()
     }
+
+    /// Whose it is, and when its certificate expires, since 1970; `None` where there is none or it does not say.
+    pub fn expiry(&self) -> Option<(&str, Duration)> {
+        let validity = self.certificates.current.load().as_ref()?.validity?;
+        Some((&self.certificates.service, validity.until()))
+    }
 }
 
 #[derive(Debug)]
@@ -89,9 +98,18 @@ struct Certificates {
     service: Arc<str>,
     files: TlsFiles,
     provider: Arc<CryptoProvider>,
-    current: ArcSwapOption<CertifiedKey>,
+    current: ArcSwapOption<Current>,
+    /// That clients refuse the current one was told.
+    complained: AtomicBool,
     /// Of the files as they were last read, whatever came of it.
     stamp: Mutex<Option<Stamp>>,
+}
+
+/// The certificate that is shown.
+#[derive(Debug)]
+struct Current {
+    key: Arc<CertifiedKey>,
+    validity: Option<Validity>,
 }
 
 /// When a file was written, which one it is and how long; `None` where it is not there.
@@ -99,6 +117,11 @@ type Stamp = [Option<(SystemTime, u64, u64)>; 2];
 
 impl Certificates {
     fn renew(&self) {
+        self.read();
+        self.complain(SystemTime::now());
+    }
+
+    fn read(&self) {
         let stamp = Some([stamp(&self.files.cert), stamp(&self.files.key)]);
         let mut last = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
         if *last == stamp {
@@ -108,7 +131,9 @@ impl Certificates {
         *last = stamp;
         match load(&self.files, &self.provider) {
             Ok(key) => {
-                self.current.store(Some(Arc::new(key)));
+                let validity = key.cert.first().and_then(|cert| Validity::of(cert));
+                self.current.store(Some(Arc::new(Current { key: Arc::new(key), validity })));
+                self.complained.store(false, Ordering::Relaxed);
                 if !is_first {
                     info!(service = %self.service, file = %self.files.cert.display(), "certificate replaced");
                 }
@@ -121,11 +146,27 @@ impl Certificates {
             }
         }
     }
+
+    /// Says once that the certificate's time is over, or has not come.
+    fn complain(&self, now: SystemTime) {
+        let current = self.current.load();
+        let validity = current.as_ref().and_then(|current| current.validity);
+        if let Some(reason) = validity.and_then(|validity| validity.complaint(now))
+            && !self.complained.swap(true, Ordering::Relaxed)
+        {
+            warn!(service = %self.service, file = %self.files.cert.display(), %reason, "clients refuse the certificate; a new file is taken within seconds");
+        }
+    }
 }
 
-/// Whether a service could show this certificate; if not, why.
+/// Whether a service could show this certificate now, and clients would take it for its time; if not, why.
 pub fn usable_certificate(files: &TlsFiles) -> Result<(), String> {
-    load(files, &aws_lc_rs::default_provider()).map(drop)
+    let key = load(files, &aws_lc_rs::default_provider())?;
+    let validity = key.cert.first().and_then(|cert| Validity::of(cert));
+    match validity.and_then(|validity| validity.complaint(SystemTime::now())) {
+        Some(reason) => Err(format!("{}: {reason}", files.cert.display())),
+        None => Ok(()),
+    }
 }
 
 fn load(TlsFiles { cert, key }: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
@@ -152,7 +193,7 @@ fn load(TlsFiles { cert, key }: &TlsFiles, provider: &CryptoProvider) -> Result<
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.current.load_full()
+        self.current.load().as_ref().map(|current| current.key.clone())
     }
 }
 
