@@ -10,31 +10,36 @@
 use std::time::{Duration, Instant};
 
 /// How often it is decided anew.
-const WINDOW: Duration = Duration::from_millis(5);
-/// Naps begin where a third of the time is work.
-const BUSY_FROM: u32 = 3;
-/// And end where less than a sixth is: they save about a quarter of it, and half of the traffic may go.
-const BUSY_UNTIL: u32 = 6;
+const WINDOW: Duration = Duration::from_millis(20);
+/// Naps begin where so many hundredths of the time are work.
+const BUSY_FROM: u32 = 32;
+/// So often in a row: when a hypervisor takes the processor away for a moment, that counts as work here.
+const BUSY_FOR: u32 = 5;
+/// They end where fewer than so many are: they save up to a quarter of it, and what would not begin them does not keep them.
+const BUSY_UNTIL: u32 = 25;
 /// They are tried from so many rests in a window on, a waking every 250 µs.
-const TRIED_FROM: u128 = 20;
+const TRIED_FROM: u128 = 80;
 /// One nap in so many may be in vain. With fewer than two packets per nap on average it is more than a seventh (e^-2), and a
 /// timer costs about what two wakings by a packet do.
 const VAIN_AT_MOST: u32 = 7;
 /// Where more are, naps are given up for so long: a twentieth of the time goes into trying.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// The rests of one worker.
 #[derive(Debug)]
 pub(super) struct Coalescing {
     nap: Duration,
     naps: bool,
+    /// Windows in a row that were busy enough.
+    busy_for: u32,
     not_before: Instant,
     /// The window; what follows is counted in it.
     since: Instant,
     /// Times that packets had come and nothing was left to do.
     rests: u32,
     vain: u32,
-    asleep: Duration,
+    /// What the worker had worked by then.
+    worked: Duration,
 }
 
 impl Coalescing {
@@ -43,24 +48,27 @@ impl Coalescing {
         Coalescing {
             nap,
             naps: false,
+            busy_for: 0,
             not_before: now,
             since: now,
             rests: 0,
             vain: 0,
-            asleep: Duration::ZERO,
+            worked: Duration::ZERO,
         }
     }
 
-    /// How long to sleep, now that packets came and nothing is left to do.
-    pub(super) fn nap(&mut self, now: Instant) -> Option<Duration> {
+    /// How long to sleep, now that packets came and nothing is left to do. `worked` is asked for the processor time that
+    /// the worker has used up to now: time in which others had the processor is no reason to make packets wait.
+    pub(super) fn nap(&mut self, now: Instant, worked: impl FnOnce() -> Duration) -> Option<Duration> {
         if self.nap.is_zero() {
             return None;
         }
         self.rests += 1;
         let passed = now.saturating_duration_since(self.since);
         if passed >= WINDOW {
-            self.decide(now, passed);
-            (self.since, self.rests, self.vain, self.asleep) = (now, 0, 0, Duration::ZERO);
+            let worked = worked();
+            self.decide(now, passed, worked.saturating_sub(self.worked));
+            (self.since, self.rests, self.vain, self.worked) = (now, 0, 0, worked);
         }
         self.naps.then_some(self.nap)
     }
@@ -70,21 +78,20 @@ impl Coalescing {
         self.vain += 1;
     }
 
-    /// The worker slept, for a nap or until something came.
-    pub(super) fn slept(&mut self, time: Duration) {
-        self.asleep += time;
-    }
-
-    fn decide(&mut self, now: Instant, passed: Duration) {
-        let busy = passed.saturating_sub(self.asleep);
-        if !self.naps {
-            let often = u128::from(self.rests) * WINDOW.as_nanos() >= TRIED_FROM * passed.as_nanos();
-            self.naps = often && busy * BUSY_FROM >= passed && now >= self.not_before;
-        } else if self.vain * VAIN_AT_MOST > self.rests {
+    fn decide(&mut self, now: Instant, passed: Duration, busy: Duration) {
+        let share_from = |hundredths| busy * 100 >= passed * hundredths;
+        if self.naps && self.vain * VAIN_AT_MOST > self.rests {
             self.naps = false;
             self.not_before = now + PAUSE;
+        } else if self.naps {
+            self.naps = share_from(BUSY_UNTIL);
         } else {
-            self.naps = busy * BUSY_UNTIL >= passed;
+            let often = u128::from(self.rests) * WINDOW.as_nanos() >= TRIED_FROM * passed.as_nanos();
+            self.busy_for = if often && share_from(BUSY_FROM) { self.busy_for + 1 } else { 0 };
+            self.naps = self.busy_for >= BUSY_FOR && now >= self.not_before;
+        }
+        if self.naps {
+            self.busy_for = 0;
         }
     }
 }
@@ -95,27 +102,29 @@ mod tests {
 
     const NAP: Duration = Duration::from_micros(200);
 
-    /// A second in which a packet comes every `gap` and takes `work`, microseconds. Returns how often the worker fell asleep, and the
-    /// longest that a packet waited.
+    /// A packet comes every `gap` and takes `work`, microseconds. Returns how often the worker fell asleep within a second, after
+    /// one to get used to it, and the longest that a packet waited.
     fn second(nap: Duration, gap: u64, work: u64) -> (u32, Duration) {
         let (gap, work) = (Duration::from_micros(gap), Duration::from_micros(work));
         let start = Instant::now();
         let mut coalescing = Coalescing::new(nap, start);
         let (mut now, mut next, mut sleeps, mut longest) = (start, start, 0, Duration::ZERO);
-        while now < start + Duration::from_secs(1) {
+        let mut worked = Duration::ZERO;
+        while now < start + Duration::from_secs(2) {
             while next <= now {
                 longest = longest.max(now - next);
-                (now, next) = (now + work, next + gap);
+                if now < start + Duration::from_secs(1) {
+                    sleeps = 0;
+                }
+                (now, next, worked) = (now + work, next + gap, worked + work);
             }
-            if let Some(nap) = coalescing.nap(now) {
+            if let Some(nap) = coalescing.nap(now, || worked) {
                 (now, sleeps) = (now + nap, sleeps + 1);
-                coalescing.slept(nap);
                 if next <= now {
                     continue;
                 }
                 coalescing.was_vain();
             }
-            coalescing.slept(next.saturating_duration_since(now));
             (now, sleeps) = (next.max(now), sleeps + 1);
         }
         (sleeps, longest)
@@ -146,20 +155,35 @@ mod tests {
     }
 
     #[test]
+    fn one_moment_without_the_processor_begins_no_naps() {
+        let start = Instant::now();
+        let mut coalescing = Coalescing::new(NAP, start);
+        let (mut now, mut worked) = (start, Duration::ZERO);
+        while now < start + Duration::from_secs(2) {
+            // A quarter of the time is work; twice a second something takes 10 ms of it.
+            let stall = if (now - start).as_millis() % 500 < 1 { 10_000 } else { 0 };
+            now += Duration::from_micros(60 + stall);
+            worked += Duration::from_micros(15 + stall);
+            assert_eq!(coalescing.nap(now, || worked), None, "at {:?}", now - start);
+        }
+    }
+
+    #[test]
     fn naps_end_with_the_load() {
         let mut now = Instant::now();
         let mut coalescing = Coalescing::new(NAP, now);
-        let mut after = |coalescing: &mut Coalescing, work: u64, asleep: u64| {
-            for _ in 0..200 {
-                now += Duration::from_micros(work + asleep);
-                coalescing.slept(Duration::from_micros(asleep));
-                coalescing.nap(now);
+        let mut worked = Duration::ZERO;
+        let mut after = |coalescing: &mut Coalescing, work: u64, others: u64| {
+            for _ in 0..2000 {
+                now += Duration::from_micros(work + others);
+                worked += Duration::from_micros(work);
+                coalescing.nap(now, || worked);
             }
-            coalescing.nap(now).is_some()
+            coalescing.nap(now, || worked).is_some()
         };
         assert!(!after(&mut coalescing, 30, 70));
-        assert!(after(&mut coalescing, 40, 60));
-        assert!(after(&mut coalescing, 30, 100), "what they save does not end them");
-        assert!(!after(&mut coalescing, 15, 100));
+        assert!(after(&mut coalescing, 34, 66));
+        assert!(after(&mut coalescing, 26, 74), "what they save does not end them");
+        assert!(!after(&mut coalescing, 23, 77));
     }
 }

@@ -4,20 +4,28 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
+use nix::time::{ClockId, clock_gettime};
 
+use super::alarm::Alarm;
 use super::coalesce::Coalescing;
 
 /// The waits of one worker.
 #[derive(Debug)]
 pub(super) struct Idle {
+    alarm: Alarm,
     coalescing: Coalescing,
     was_busy: bool,
 }
 
 impl Idle {
-    /// `nap`: `media.coalesce`.
-    pub(super) fn new(nap: Duration, now: Instant) -> Idle {
-        Idle { coalescing: Coalescing::new(nap, now), was_busy: false }
+    /// The waits of who waits with `poll`. `nap`: `media.coalesce`.
+    pub(super) fn new(poll: &Poll, nap: Duration, now: Instant) -> io::Result<Idle> {
+        Ok(Idle { alarm: Alarm::new(poll)?, coalescing: Coalescing::new(nap, now), was_busy: false })
+    }
+
+    /// `media.coalesce` is another one from now on.
+    pub(super) fn set_nap(&mut self, nap: Duration, now: Instant) {
+        self.coalescing = Coalescing::new(nap, now);
     }
 
     /// Packets came since the last wait.
@@ -26,38 +34,51 @@ impl Idle {
         self.was_busy = true;
     }
 
-    /// Waits for something to happen, at most `timeout`. A timer may be late by as much as the kernel lets a thread sleep longer.
+    /// Looks whether something happened, without waiting. Returns the time.
+    pub(super) fn look(&mut self, poll: &mut Poll, events: &mut Events) -> io::Result<Instant> {
+        self.was_busy = false;
+        wait_for_events(poll, events, Some(Duration::ZERO))?;
+        Ok(Instant::now())
+    }
+
+    /// Waits for something to happen, until `until` or a little later. Returns the time then.
     pub(super) fn wait(
         &mut self,
         poll: &mut Poll,
         events: &mut Events,
-        mut timeout: Option<Duration>,
-    ) -> io::Result<()> {
-        let was_busy = std::mem::take(&mut self.was_busy);
-        if timeout == Some(Duration::ZERO) {
-            return look(poll, events, timeout);
+        until: Option<Instant>,
+    ) -> io::Result<Instant> {
+        let now = Instant::now();
+        if until.is_some_and(|until| until <= now) {
+            return self.look(poll, events);
         }
-        let before = Instant::now();
-        let nap = if was_busy { self.coalescing.nap(before) } else { None };
-        if let Some(nap) = nap.filter(|nap| timeout.is_none_or(|timeout| timeout > *nap)) {
+        let was_busy = std::mem::take(&mut self.was_busy);
+        let nap = if was_busy { self.coalescing.nap(now, worked) } else { None };
+        if let Some(nap) = nap.filter(|nap| until.is_none_or(|until| until > now + *nap)) {
             std::thread::sleep(nap);
-            look(poll, events, Some(Duration::ZERO))?;
+            wait_for_events(poll, events, Some(Duration::ZERO))?;
             if !events.is_empty() {
-                self.coalescing.slept(before.elapsed());
-                return Ok(());
+                return Ok(Instant::now());
             }
             self.coalescing.was_vain();
-            timeout = timeout.map(|timeout| timeout.saturating_sub(nap));
         }
-        look(poll, events, timeout)?;
-        self.coalescing.slept(before.elapsed());
-        Ok(())
+        if let Some(until) = until {
+            self.alarm.ring_by(until, now)?;
+        }
+        wait_for_events(poll, events, None)?;
+        Ok(Instant::now())
     }
 }
 
-fn look(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+fn wait_for_events(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
     match poll.poll(events, timeout) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         other => other,
     }
+}
+
+/// Processor time that this thread has used.
+fn worked() -> Duration {
+    // There is such a clock on every Linux; without it there would be no naps.
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }

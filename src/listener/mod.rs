@@ -5,6 +5,7 @@
 //! Nothing is decided here; see [`crate::forward`]. Workers share no data: commands, and packets that arrived at the
 //! wrong worker, travel through their inboxes.
 
+mod alarm;
 mod batch;
 mod coalesce;
 mod idle;

@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::{Events, Poll, Token};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, trace, warn};
 
+use super::alarm::ALARM;
 use super::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender, pin_to};
 use super::idle::Idle;
 use super::socket::Socket;
@@ -91,7 +92,7 @@ impl Worker {
             now,
         });
         forwarder.follow_streams(setup.media.observe_rtp);
-        let idle = Idle::new(setup.media.coalesce, now);
+        let idle = Idle::new(&setup.poll, setup.media.coalesce, now)?;
         Ok(Worker {
             number: setup.number,
             poll: setup.poll,
@@ -126,8 +127,7 @@ impl Worker {
         }
         let mut events = Events::with_capacity(256);
         while !self.stopping {
-            self.wait(&mut events)?;
-            let now = Instant::now();
+            let now = self.wait(&mut events)?;
             self.read_commands(now)?;
             for _ in 0..self.ready.len() {
                 let Some(via) = self.ready.pop_front() else { break };
@@ -138,8 +138,10 @@ impl Worker {
             }
             self.read_packets(now);
             self.read_streams(now)?;
-            self.unpublished |= self.forwarder.next_timeout().is_some_and(|at| at <= now);
-            self.forwarder.handle_timeout(now);
+            if self.forwarder.next_timeout().is_some_and(|at| at <= now) {
+                self.unpublished = true;
+                self.forwarder.handle_timeout(now);
+            }
             self.carry_out_effects(now)?;
             self.publish(now);
         }
@@ -160,18 +162,16 @@ impl Worker {
         }
     }
 
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let publish = self.unpublished.then_some(self.published + PUBLISH_EVERY);
-        let wake_at = [self.forwarder.next_timeout(), publish].into_iter().flatten().min();
-        let timeout = match wake_at {
-            _ if !self.ready.is_empty() || self.streams.has_more || self.more_commands => {
-                Some(Duration::ZERO)
-            }
-            Some(at) => Some(at.saturating_duration_since(Instant::now())),
-            None => None,
+    /// Until there is something to do. Returns the time then.
+    fn wait(&mut self, events: &mut Events) -> io::Result<Instant> {
+        let now = if !self.ready.is_empty() || self.streams.has_more || self.more_commands {
+            self.idle.look(&mut self.poll, events)?
+        } else {
+            let publish = self.unpublished.then_some(self.published + PUBLISH_EVERY);
+            let wake_at = [self.forwarder.next_timeout(), publish].into_iter().flatten().min();
+            self.idle.wait(&mut self.poll, events, wake_at)?
         };
-        self.idle.wait(&mut self.poll, events, timeout)?;
-        for event in events.iter().filter(|event| event.token() != WAKE) {
+        for event in events.iter().filter(|event| ![WAKE, ALARM].contains(&event.token())) {
             let Token(token) = event.token();
             let via = if token < BACKENDS {
                 Via::Listener(token as u16)
@@ -180,7 +180,7 @@ impl Worker {
             };
             self.mark_ready(via);
         }
-        Ok(())
+        Ok(now)
     }
 
     fn mark_ready(&mut self, via: Via) {

@@ -10,7 +10,6 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
 use super::ToWorker;
-use super::idle::Idle;
 use super::socket::Socket;
 use super::worker::Worker;
 use crate::forward::{DropReason, Received, Via};
@@ -44,7 +43,7 @@ impl Worker {
                 ToWorker::Limits(limits) => self.forwarder.set_limits(now, &limits),
                 ToWorker::Media(media) => {
                     self.forwarder.follow_streams(media.observe_rtp);
-                    self.idle = Idle::new(media.coalesce, now);
+                    self.idle.set_nap(media.coalesce, now);
                     self.media = media;
                 }
                 ToWorker::Command(command) => {

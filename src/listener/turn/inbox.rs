@@ -12,7 +12,6 @@ use bytes::Bytes;
 use super::ToWorker;
 use super::worker::Worker;
 use crate::auth::{Purpose, Query};
-use crate::listener::idle::Idle;
 use crate::stun::{self, AttributeType};
 use crate::turn::{Client, TurnDrop};
 
@@ -62,7 +61,7 @@ impl Worker {
             }
             ToWorker::Renew(policy, bandwidth, coalesce) => {
                 self.server.renew(policy, bandwidth, &self.world);
-                self.idle = Idle::new(coalesce, now);
+                self.idle.set_nap(coalesce, now);
             }
             // Who asked may have gone.
             ToWorker::Ping(answer) => drop(answer.send(())),

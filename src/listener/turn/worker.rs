@@ -16,6 +16,7 @@ use super::inside::Insides;
 use super::streams::TurnLink;
 use super::world::World;
 use super::{Shared, ToWorker};
+use crate::listener::alarm::ALARM;
 use crate::listener::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender};
 use crate::listener::idle::Idle;
 use crate::listener::socket::Socket;
@@ -81,6 +82,7 @@ impl Worker {
         let registry = setup.poll.registry();
         registry.register(&mut SourceFd(&setup.listener.fd()), LISTENER, Interest::READABLE)?;
         let world = World::new(setup.shared.clone(), registry.try_clone()?);
+        let idle = Idle::new(&setup.poll, setup.coalesce, setup.now)?;
         Ok(Worker {
             number: setup.number,
             poll: setup.poll,
@@ -95,7 +97,7 @@ impl Worker {
             receiver: Receiver::new(),
             sender: Sender::new(),
             ready: VecDeque::from([Via::Listener]),
-            idle: Idle::new(setup.coalesce, setup.now),
+            idle,
             dirty: Vec::new(),
             replies: 0,
             links: HashMap::new(),
@@ -110,9 +112,9 @@ impl Worker {
     pub(super) fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
         while !self.stopping {
-            self.wait(&mut events)?;
+            let now = self.wait(&mut events)?;
             // What was told before a packet came holds for it: a reload that closes a peer, above all.
-            self.read_messages(Instant::now());
+            self.read_messages(now);
             self.read_sockets();
             let now = Instant::now();
             if self.server.next_timeout().is_some_and(|at| at <= now) {
@@ -131,24 +133,24 @@ impl Worker {
         Ok(())
     }
 
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let publish = self.unpublished.then_some(self.published + PUBLISH_EVERY);
-        let sweep = (!self.links.is_empty()).then_some(self.swept + SWEEP_EVERY);
-        let wake_at = [self.server.next_timeout(), publish, sweep].into_iter().flatten().min();
-        let timeout = match wake_at {
-            _ if !self.ready.is_empty() || self.has_more => Some(Duration::ZERO),
-            Some(at) => Some(at.saturating_duration_since(Instant::now())),
-            None => None,
+    /// Until there is something to do. Returns the time then.
+    fn wait(&mut self, events: &mut Events) -> io::Result<Instant> {
+        let now = if !self.ready.is_empty() || self.has_more {
+            self.idle.look(&mut self.poll, events)?
+        } else {
+            let publish = self.unpublished.then_some(self.published + PUBLISH_EVERY);
+            let sweep = (!self.links.is_empty()).then_some(self.swept + SWEEP_EVERY);
+            let wake_at = [self.server.next_timeout(), publish, sweep].into_iter().flatten().min();
+            self.idle.wait(&mut self.poll, events, wake_at)?
         };
-        self.idle.wait(&mut self.poll, events, timeout)?;
         for event in events.iter() {
             match event.token() {
-                WAKE => {}
+                WAKE | ALARM => {}
                 LISTENER => self.mark_ready(Via::Listener),
                 Token(relay) => self.mark_ready(Via::Relay((relay - RELAYS) as u32)),
             }
         }
-        Ok(())
+        Ok(now)
     }
 
     fn mark_ready(&mut self, via: Via) {
