@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 /// How often it is decided anew.
 const WINDOW: Duration = Duration::from_millis(20);
 /// Naps begin where so many hundredths of the time are work.
-const BUSY_FROM: u32 = 32;
+const BUSY_FROM: u32 = 28;
 /// So often in a row: when a hypervisor takes the processor away for a moment, that counts as work here.
 const BUSY_FOR: u32 = 5;
 /// They end where fewer than so many are: they save up to a quarter of it, and what would not begin them does not keep them.
-const BUSY_UNTIL: u32 = 25;
+const BUSY_UNTIL: u32 = 22;
 /// They are tried from so many rests in a window on, a waking every 250 µs.
 const TRIED_FROM: u128 = 80;
 /// One nap in so many may be in vain. With fewer than two packets per nap on average it is more than a seventh (e^-2), and a
@@ -181,9 +181,9 @@ mod tests {
             }
             coalescing.nap(now, || worked).is_some()
         };
-        assert!(!after(&mut coalescing, 30, 70));
-        assert!(after(&mut coalescing, 34, 66));
-        assert!(after(&mut coalescing, 26, 74), "what they save does not end them");
-        assert!(!after(&mut coalescing, 23, 77));
+        assert!(!after(&mut coalescing, 26, 74));
+        assert!(after(&mut coalescing, 30, 70));
+        assert!(after(&mut coalescing, 23, 77), "what they save does not end them");
+        assert!(!after(&mut coalescing, 20, 80));
     }
 }
