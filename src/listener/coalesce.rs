@@ -80,15 +80,15 @@ impl Coalescing {
 
     fn decide(&mut self, now: Instant, passed: Duration, busy: Duration) {
         let share_from = |hundredths| busy * 100 >= passed * hundredths;
-        if self.naps && self.vain * VAIN_AT_MOST > self.rests {
-            self.naps = false;
-            self.not_before = now + PAUSE;
-        } else if self.naps {
-            self.naps = share_from(BUSY_UNTIL);
-        } else {
+        if !self.naps {
             let often = u128::from(self.rests) * WINDOW.as_nanos() >= TRIED_FROM * passed.as_nanos();
             self.busy_for = if often && share_from(BUSY_FROM) { self.busy_for + 1 } else { 0 };
             self.naps = self.busy_for >= BUSY_FOR && now >= self.not_before;
+        } else if self.vain * VAIN_AT_MOST > self.rests {
+            self.naps = false;
+            self.not_before = now + PAUSE;
+        } else {
+            self.naps = share_from(BUSY_UNTIL);
         }
         if self.naps {
             self.busy_for = 0;

@@ -112,6 +112,13 @@ struct Current {
     validity: Option<Validity>,
 }
 
+impl Current {
+    /// Why clients refuse it at this time, as far as it says.
+    fn complaint(&self, now: SystemTime) -> Option<String> {
+        self.validity?.complaint(now)
+    }
+}
+
 /// When a file was written, which one it is and how long; `None` where it is not there.
 type Stamp = [Option<(SystemTime, u64, u64)>; 2];
 
@@ -130,9 +137,8 @@ impl Certificates {
         let is_first = last.is_none();
         *last = stamp;
         match load(&self.files, &self.provider) {
-            Ok(key) => {
-                let validity = key.cert.first().and_then(|cert| Validity::of(cert));
-                self.current.store(Some(Arc::new(Current { key: Arc::new(key), validity })));
+            Ok(current) => {
+                self.current.store(Some(Arc::new(current)));
                 self.complained.store(false, Ordering::Relaxed);
                 if !is_first {
                     info!(service = %self.service, file = %self.files.cert.display(), "certificate replaced");
@@ -149,9 +155,7 @@ impl Certificates {
 
     /// Says once that the certificate's time is over, or has not come.
     fn complain(&self, now: SystemTime) {
-        let current = self.current.load();
-        let validity = current.as_ref().and_then(|current| current.validity);
-        if let Some(reason) = validity.and_then(|validity| validity.complaint(now))
+        if let Some(reason) = self.current.load().as_ref().and_then(|current| current.complaint(now))
             && !self.complained.swap(true, Ordering::Relaxed)
         {
             warn!(service = %self.service, file = %self.files.cert.display(), %reason, "clients refuse the certificate; a new file is taken within seconds");
@@ -161,15 +165,13 @@ impl Certificates {
 
 /// Whether a service could show this certificate now, and clients would take it for its time; if not, why.
 pub fn usable_certificate(files: &TlsFiles) -> Result<(), String> {
-    let key = load(files, &aws_lc_rs::default_provider())?;
-    let validity = key.cert.first().and_then(|cert| Validity::of(cert));
-    match validity.and_then(|validity| validity.complaint(SystemTime::now())) {
+    match load(files, &aws_lc_rs::default_provider())?.complaint(SystemTime::now()) {
         Some(reason) => Err(format!("{}: {reason}", files.cert.display())),
         None => Ok(()),
     }
 }
 
-fn load(TlsFiles { cert, key }: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+fn load(TlsFiles { cert, key }: &TlsFiles, provider: &CryptoProvider) -> Result<Current, String> {
     let said = |file: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let unread = |file: &Path, kind: &str, error: pem::Error| match error {
         pem::Error::Io(error) => said(file, &error),
@@ -183,12 +185,14 @@ fn load(TlsFiles { cert, key }: &TlsFiles, provider: &CryptoProvider) -> Result<
         return Err(unread(cert, "certificate", pem::Error::NoItemsFound));
     }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unread(key, "private key", error))?;
-    CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
+    let validity = chain.first().and_then(|cert| Validity::of(cert));
+    let key = CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             format!("the key {} does not belong to the certificate {}", key.display(), cert.display())
         }
         other => said(key, &other),
-    })
+    })?;
+    Ok(Current { key: Arc::new(key), validity })
 }
 
 impl ResolvesServerCert for Certificates {
