@@ -203,22 +203,24 @@ impl Forwarder {
         let kind = classify::classify(bytes);
         let verdict = match kind {
             Kind::Dtls | Kind::Media => self.media(Packet { now, received, kind, bytes }),
-            Kind::Stun => {
-                self.latest = None;
-                let (from_client, verdict) = match received.via {
-                    Via::Listener(listener) => {
-                        (true, self.client_stun(now, listener, received, bytes, reply))
-                    }
-                    Via::Backend(socket) => (false, self.backend_stun(now, socket, received, bytes)),
-                };
-                self.counters.stun_arrived(from_client, bytes, &verdict);
-                verdict
-            }
+            Kind::Stun => self.stun(now, received, bytes, reply),
             _ => Verdict::Drop(DropReason::NotIce),
         };
         if let Verdict::Drop(reason) = verdict {
             self.counters.dropped(reason);
         }
+        verdict
+    }
+
+    // Within the hot path it would only stand between the lines that each packet needs: these are cold after each sleep.
+    #[inline(never)]
+    fn stun(&mut self, now: Instant, received: Received, bytes: &[u8], reply: &mut [u8]) -> Verdict {
+        self.latest = None;
+        let (from_client, verdict) = match received.via {
+            Via::Listener(listener) => (true, self.client_stun(now, listener, received, bytes, reply)),
+            Via::Backend(socket) => (false, self.backend_stun(now, socket, received, bytes)),
+        };
+        self.counters.stun_arrived(from_client, bytes, &verdict);
         verdict
     }
 
@@ -261,8 +263,16 @@ impl Forwarder {
     }
 
     /// When [`Forwarder::handle_timeout`] has something to do next.
+    #[inline]
     pub fn next_timeout(&self) -> Option<Instant> {
         self.behind.or_else(|| self.timers.next())
+    }
+
+    /// Whether one of the `poll_…` functions has something.
+    #[inline]
+    pub fn has_effects(&self) -> bool {
+        let Forwarder { transmits, events, socket_requests, idle_sockets, .. } = self;
+        !(transmits.is_empty() && events.is_empty() && socket_requests.is_empty() && idle_sockets.is_empty())
     }
 
     /// The next datagram of the edge's own.

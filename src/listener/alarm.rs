@@ -33,7 +33,7 @@ impl Alarm {
         Ok(Alarm { timer, rings: None })
     }
 
-    /// Has it ring at `at`, which is later than `now`, or before.
+    /// Has it ring at `at` or before. `now` may be a little old; `at` is later.
     #[inline]
     pub(super) fn ring_by(&mut self, at: Instant, now: Instant) -> io::Result<()> {
         // What should have rung has, and is not read: the next ring is a new event.
@@ -41,9 +41,9 @@ impl Alarm {
             return Ok(());
         }
         // A timer of zero would be none.
-        let after = at.saturating_duration_since(now).max(Duration::from_nanos(1));
+        let after = at.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         self.timer.set(Expiration::OneShot(TimeSpec::from_duration(after)), TimerSetTimeFlags::empty())?;
-        self.rings = Some(now + after);
+        self.rings = Some(at);
         Ok(())
     }
 }

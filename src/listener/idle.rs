@@ -15,12 +15,19 @@ pub(super) struct Idle {
     alarm: Alarm,
     coalescing: Coalescing,
     was_busy: bool,
+    /// When the last wait ended: near enough to now for all that is decided here, and the clock is not asked twice.
+    woken: Instant,
 }
 
 impl Idle {
     /// The waits of who waits with `poll`. `nap`: `media.coalesce`.
     pub(super) fn new(poll: &Poll, nap: Duration, now: Instant) -> io::Result<Idle> {
-        Ok(Idle { alarm: Alarm::new(poll)?, coalescing: Coalescing::new(nap, now), was_busy: false })
+        Ok(Idle {
+            alarm: Alarm::new(poll)?,
+            coalescing: Coalescing::new(nap, now),
+            was_busy: false,
+            woken: now,
+        })
     }
 
     /// `media.coalesce` is another one from now on.
@@ -38,7 +45,7 @@ impl Idle {
     pub(super) fn look(&mut self, poll: &mut Poll, events: &mut Events) -> io::Result<Instant> {
         self.was_busy = false;
         wait_for_events(poll, events, Some(Duration::ZERO))?;
-        Ok(Instant::now())
+        Ok(self.now())
     }
 
     /// Waits for something to happen, until `until` or a little later. Returns the time then.
@@ -48,7 +55,7 @@ impl Idle {
         events: &mut Events,
         until: Option<Instant>,
     ) -> io::Result<Instant> {
-        let now = Instant::now();
+        let now = self.woken;
         if until.is_some_and(|until| until <= now) {
             return self.look(poll, events);
         }
@@ -58,7 +65,7 @@ impl Idle {
             std::thread::sleep(nap);
             wait_for_events(poll, events, Some(Duration::ZERO))?;
             if !events.is_empty() {
-                return Ok(Instant::now());
+                return Ok(self.now());
             }
             self.coalescing.was_vain();
         }
@@ -66,7 +73,12 @@ impl Idle {
             self.alarm.ring_by(until, now)?;
         }
         wait_for_events(poll, events, None)?;
-        Ok(Instant::now())
+        Ok(self.now())
+    }
+
+    fn now(&mut self) -> Instant {
+        self.woken = Instant::now();
+        self.woken
     }
 }
 

@@ -133,5 +133,5 @@ pub(super) struct Slot {
 pub(super) fn tell(inbox: &Inbox, message: ToWorker) {
     // Fails only for a worker that has stopped, which needs no commands.
     let _ = inbox.commands.send(message);
-    let _ = inbox.waker.wake();
+    inbox.bell.ring();
 }

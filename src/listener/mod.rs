@@ -7,6 +7,7 @@
 
 mod alarm;
 mod batch;
+mod bell;
 mod coalesce;
 mod idle;
 mod listeners;
@@ -22,7 +23,7 @@ mod worker_streams;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -33,6 +34,7 @@ use tracing::error;
 use crate::config::{Limits, Media};
 use crate::forward::{Counters, Forwarder};
 use crate::session::registration::{Command, SessionEvent, SessionSink};
+use bell::Bell;
 pub use listeners::{Bound, ListenerIndex};
 use listeners::{Slot, tell};
 use tcp::{FromStream, StreamDoor};
@@ -92,27 +94,9 @@ struct Inbox {
     commands: mpsc::Sender<ToWorker>,
     packets: mpsc::SyncSender<HandedOver>,
     streams: mpsc::SyncSender<FromStream>,
-    roused: AtomicBool,
-    waker: mio::Waker,
+    /// Rung by whoever sent something.
+    bell: Arc<Bell>,
     published: Published,
-}
-
-impl Inbox {
-    /// Has the worker look at `streams`. One that was told so and has not looked yet is not told again: a wake is a system
-    /// call, and packets come in bursts.
-    fn rouse(&self) {
-        if !self.roused.swap(true, Ordering::AcqRel) {
-            // A failed wake means that the worker is gone.
-            let _ = self.waker.wake();
-        }
-    }
-
-    /// The worker is about to look: what comes from now on rouses it anew.
-    fn about_to_look(&self) {
-        if self.roused.load(Ordering::Relaxed) {
-            self.roused.swap(false, Ordering::AcqRel);
-        }
-    }
 }
 
 /// What a worker lets others see, renewed a few times per second.
@@ -154,15 +138,8 @@ impl PacketSide {
             let (commands, command_queue) = mpsc::channel();
             let (packets, packet_queue) = mpsc::sync_channel(HAND_OVER_QUEUE);
             let (streams, stream_queue) = mpsc::sync_channel(STREAM_QUEUE);
-            let waker = mio::Waker::new(poll.registry(), worker::WAKE)?;
-            inboxes.push(Inbox {
-                commands,
-                packets,
-                streams,
-                roused: AtomicBool::new(false),
-                waker,
-                published: Published::default(),
-            });
+            let bell = Arc::new(Bell::new(&poll, worker::WAKE)?);
+            inboxes.push(Inbox { commands, packets, streams, bell, published: Published::default() });
             receivers.push((poll, command_queue, packet_queue, stream_queue));
         }
         let inboxes: Arc<[Inbox]> = inboxes.into();
@@ -171,6 +148,7 @@ impl PacketSide {
             let setup = worker::Setup {
                 number: number as u32,
                 poll,
+                bell: inboxes[number].bell.clone(),
                 commands,
                 packets,
                 streams,
@@ -265,7 +243,7 @@ impl PacketSide {
             let _ = tell.send(question(forwarder, now));
         });
         inbox.commands.send(ToWorker::Ask(question)).ok()?;
-        let _ = inbox.waker.wake();
+        inbox.bell.ring();
         answer.await.ok()
     }
 

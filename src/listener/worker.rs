@@ -12,6 +12,7 @@ use tracing::{debug, trace, warn};
 
 use super::alarm::ALARM;
 use super::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender, pin_to};
+use super::bell::Bell;
 use super::idle::Idle;
 use super::socket::Socket;
 use super::tcp::FromStream;
@@ -39,6 +40,7 @@ const CROWDED_AFTER: u8 = 4;
 pub(super) struct Setup {
     pub(super) number: u32,
     pub(super) poll: Poll,
+    pub(super) bell: Arc<Bell>,
     pub(super) commands: mpsc::Receiver<ToWorker>,
     pub(super) packets: mpsc::Receiver<HandedOver>,
     pub(super) streams: mpsc::Receiver<FromStream>,
@@ -52,6 +54,8 @@ pub(super) struct Setup {
 pub(super) struct Worker {
     pub(super) number: u32,
     pub(super) poll: Poll,
+    /// Whoever sent something to one of the three queues rings it.
+    bell: Arc<Bell>,
     pub(super) commands: mpsc::Receiver<ToWorker>,
     pub(super) packets: mpsc::Receiver<HandedOver>,
     pub(super) streams: Streams,
@@ -96,6 +100,7 @@ impl Worker {
         Ok(Worker {
             number: setup.number,
             poll: setup.poll,
+            bell: setup.bell,
             commands: setup.commands,
             packets: setup.packets,
             streams: Streams::new(setup.streams, setup.runtime),
@@ -128,7 +133,10 @@ impl Worker {
         let mut events = Events::with_capacity(256);
         while !self.stopping {
             let now = self.wait(&mut events)?;
-            self.read_commands(now)?;
+            let called = self.bell.answer();
+            if called || self.more_commands {
+                self.read_commands(now)?;
+            }
             for _ in 0..self.ready.len() {
                 let Some(via) = self.ready.pop_front() else { break };
                 self.turn(now, via)?;
@@ -136,19 +144,25 @@ impl Worker {
                     self.ready.push_back(via);
                 }
             }
-            self.read_packets(now);
-            self.read_streams(now)?;
+            if called || self.streams.has_more {
+                self.read_packets(now);
+                self.read_streams(now)?;
+            }
             if self.forwarder.next_timeout().is_some_and(|at| at <= now) {
                 self.unpublished = true;
                 self.forwarder.handle_timeout(now);
             }
-            self.carry_out_effects(now)?;
-            self.publish(now);
+            if self.forwarder.has_effects() {
+                self.carry_out_effects(now)?;
+            }
+            if now >= self.published + PUBLISH_EVERY {
+                self.publish(now);
+            }
         }
         let now = Instant::now();
         self.forwarder.end_all(now, EndReason::Shutdown);
         self.carry_out_effects(now)?;
-        self.publish(now + PUBLISH_EVERY);
+        self.publish(now);
         Ok(())
     }
 
@@ -197,11 +211,9 @@ impl Worker {
         let crowded = self.socket_mut(via).is_some_and(|socket| socket.full_turns >= CROWDED_AFTER);
         self.forwarder.begin_turn(crowded);
         for _ in 0..BATCHES_PER_TURN {
-            if self.batch(now, via)? == 0 {
+            if !self.batch(now, via)? {
                 break;
             }
-            self.unpublished = true;
-            self.open_sockets(now)?;
         }
         if let Some(socket) = self.socket_mut(via) {
             socket.full_turns = if socket.ready { socket.full_turns.saturating_add(1) } else { 0 };
@@ -209,14 +221,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Receives what is there, decides, sends. Returns how many receives it was.
-    fn batch(&mut self, now: Instant, via: Via) -> io::Result<usize> {
-        let Some(socket) = self.socket_mut(via).filter(|socket| socket.ready) else { return Ok(0) };
+    /// Receives what is there, decides, sends. Returns whether there is more.
+    fn batch(&mut self, now: Instant, via: Via) -> io::Result<bool> {
+        let Some(socket) = self.socket_mut(via).filter(|socket| socket.ready) else { return Ok(false) };
         let fd = socket.fd();
         self.receiver.clear();
         let new = match self.receiver.receive(fd) {
             Ok(new) => new,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             // WouldBlock, or an error that the kernel attributes to an earlier send: nothing to read.
             Err(_) => 0..0,
         };
@@ -227,11 +239,14 @@ impl Worker {
             socket.ready = false;
         }
         if new.is_empty() {
-            return Ok(0);
+            return Ok(false);
         }
         self.idle.busy();
+        self.unpublished = true;
         // A client's check may follow its registration closely: whoever sent it had the command sent before.
-        self.read_commands(now)?;
+        if self.bell.rings() {
+            self.read_commands(now)?;
+        }
         let mut wire = Wire { messages: new.len() as u64, calls: 1, ..Wire::default() };
         for i in new.clone() {
             if let Some(datagram) = self.receiver.datagram(i) {
@@ -243,7 +258,10 @@ impl Worker {
         }
         self.forwarder.count_wire(place(via, false, false), wire);
         self.flush();
-        Ok(new.len())
+        if self.forwarder.has_effects() {
+            self.open_sockets(now)?;
+        }
+        Ok(self.receiver.is_full())
     }
 
     fn decide_over(&mut self, now: Instant, via: Via, datagram: Datagram) {

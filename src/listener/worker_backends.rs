@@ -39,6 +39,7 @@ impl Worker {
         Ok(())
     }
 
+    #[inline(never)]
     fn open_backend(&mut self, now: Instant, request: SocketRequest) -> io::Result<()> {
         if request.transport == CandidateTransport::TcpPassive {
             self.dial(now, request);

@@ -91,16 +91,12 @@ impl Worker {
         let bytes = self.receiver.packet(segment).to_vec();
         let Some(inbox) = self.inboxes.get(worker as usize) else { return };
         match inbox.packets.try_send(HandedOver { received, bytes }) {
-            // A failed wake means that the worker is awake already, or gone.
-            Ok(()) => drop(inbox.waker.wake()),
+            Ok(()) => inbox.bell.ring(),
             Err(_) => self.forwarder.count_drop(DropReason::HandOverFull),
         }
     }
 
     pub(super) fn publish(&mut self, now: Instant) {
-        if now < self.published + PUBLISH_EVERY {
-            return;
-        }
         self.published = now;
         self.unpublished = false;
         let published = &self.inboxes[self.number as usize].published;

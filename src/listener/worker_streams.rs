@@ -41,9 +41,6 @@ impl Streams {
 impl Worker {
     /// Takes what connections brought, up to a turn's worth.
     pub(super) fn read_streams(&mut self, now: Instant) -> io::Result<()> {
-        if let Some(inbox) = self.inboxes.get(self.number as usize) {
-            inbox.about_to_look();
-        }
         let mut messages = std::mem::take(&mut self.streams.taken);
         messages.extend(self.streams.queue.try_iter().take(PER_TURN));
         self.streams.has_more = messages.len() == PER_TURN;
@@ -53,6 +50,7 @@ impl Worker {
     }
 
     /// What packets lead to is sent together, as it is after a receive.
+    #[inline(never)]
     fn work_at(&mut self, now: Instant, messages: &mut Vec<FromStream>) -> io::Result<()> {
         self.unpublished = true;
         // A check may follow its registration closely: whoever sent it had the command sent before.
@@ -156,8 +154,7 @@ impl Worker {
         link.move_to(worker);
         let packet = FromStream::HandedOver(link.clone(), bytes::Bytes::copy_from_slice(bytes));
         match inbox.streams.try_send(packet) {
-            // A failed wake means that the worker is awake already, or gone.
-            Ok(()) => drop(inbox.waker.wake()),
+            Ok(()) => inbox.bell.ring(),
             Err(_) => self.forwarder.count_drop(DropReason::HandOverFull),
         }
     }

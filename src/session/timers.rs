@@ -21,12 +21,15 @@ pub struct Wheel<K> {
     slots: Vec<Vec<K>>,
     /// One bit per slot that holds a timer.
     occupied: [u64; WORDS],
+    /// When the first of those is due: asked for at every turn of a worker, and changed seldom.
+    next: Option<Instant>,
 }
 
 impl<K> Wheel<K> {
     /// An empty wheel that knows no time before `start`.
     pub fn new(start: Instant) -> Self {
-        Wheel { start, cursor: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect(), occupied: [0; WORDS] }
+        let slots = (0..SLOTS).map(|_| Vec::new()).collect();
+        Wheel { start, cursor: 0, slots, occupied: [0; WORDS], next: None }
     }
 
     /// Wakes `key` at `at`, or a little later; at the horizon where `at` is further away. Returns when it will be, so
@@ -37,12 +40,18 @@ impl<K> Wheel<K> {
         let slot = serial as usize % SLOTS;
         self.slots[slot].push(key);
         self.occupied[slot / 64] |= 1 << (slot % 64);
-        self.time_of(serial)
+        let at = self.time_of(serial);
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        at
     }
 
     /// Takes every key whose time has come into `due`, earliest slot first.
     pub fn fire(&mut self, now: Instant, due: &mut Vec<K>) {
-        let reached = self.slot_at(now);
+        self.advance(self.slot_at(now), due);
+        self.next = self.next_occupied().map(|ahead| self.time_of(self.cursor + ahead));
+    }
+
+    fn advance(&mut self, reached: u64, due: &mut Vec<K>) {
         while self.cursor <= reached {
             let Some(ahead) = self.next_occupied() else {
                 self.cursor = reached + 1;
@@ -64,9 +73,9 @@ impl<K> Wheel<K> {
     }
 
     /// When [`Wheel::fire`] has something to do next.
+    #[inline]
     pub fn next(&self) -> Option<Instant> {
-        let slot = self.cursor + self.next_occupied()?;
-        Some(self.time_of(slot))
+        self.next
     }
 
     fn time_of(&self, slot: u64) -> Instant {

@@ -40,8 +40,8 @@ impl Runs {
     pub(super) fn group(&mut self, queue: &[Outgoing], offload: bool) {
         self.runs.clear();
         self.next.clear();
-        self.next.resize(queue.len(), END);
         for (i, out) in (0..END).zip(queue) {
+            self.next.push(END);
             if !offload || !self.join(queue, i, out) {
                 self.runs.push(Run { first: i, last: i, count: 1, closed: false, bytes: out.size() as u32 });
             }

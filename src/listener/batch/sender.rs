@@ -120,6 +120,7 @@ impl Sender {
         }
     }
 
+    #[cold]
     fn send_singly(&self, fd: RawFd, from: &Receiver, queue: &[Outgoing], run: Run, sent: &mut Sent) {
         for i in self.runs.members(run) {
             let result = send_one(fd, from, &queue[i]);

@@ -82,7 +82,6 @@ pub(in crate::listener) async fn tell_gone(link: &Arc<Link>, inboxes: &[Inbox]) 
     link.close();
     for inbox in inboxes {
         deliver(inbox, FromStream::Gone(link.clone())).await;
-        wake(inbox);
     }
 }
 
@@ -91,17 +90,13 @@ pub(super) async fn deliver(inbox: &Inbox, message: FromStream) {
     let mut message = message;
     loop {
         match inbox.streams.try_send(message) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+            Ok(()) => return inbox.bell.ring(),
+            Err(TrySendError::Disconnected(_)) => return,
             Err(TrySendError::Full(back)) => message = back,
         }
-        wake(inbox);
+        inbox.bell.ring();
         tokio::time::sleep(RETRY).await;
     }
-}
-
-pub(super) fn wake(inbox: &Inbox) {
-    // A failed wake means that the worker is awake already, or gone.
-    let _ = inbox.waker.wake();
 }
 
 async fn read(
@@ -132,9 +127,8 @@ async fn deliver_frames(
         let longest = if is_proven { MAX_FRAME } else { MAX_FIRST_FRAME };
         let Some(packet) = frames::next(buffer, longest)? else { break };
         let Some(inbox) = inboxes.get(link.worker() as usize) else { break };
+        // By its answer to the first packet the worker may move the link.
         deliver(inbox, FromStream::Packet(link.clone(), packet)).await;
-        // Woken at once: by its answer to the first packet the worker may move the link.
-        wake(inbox);
     }
     if let Some(header) = buffer.first_chunk::<HEADER>() {
         buffer.reserve(HEADER + usize::from(u16::from_be_bytes(*header)));

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::carry::{FromStream, carry, deliver, wake};
+use super::carry::{FromStream, carry, deliver};
 use super::link::Link;
 use crate::forward::SocketRequest;
 use crate::listener::Inbox;
@@ -30,15 +30,12 @@ pub(in crate::listener) async fn dial(request: SocketRequest, worker: u32, inbox
         Ok(opened) => opened,
         Err(error) => {
             debug!(backend = %request.toward, %error, "cannot connect");
-            deliver(inbox, FromStream::NotDialled(request)).await;
-            return wake(inbox);
+            return deliver(inbox, FromStream::NotDialled(request)).await;
         }
     };
     let link = Link::to_backend(request.toward, worker);
     deliver(inbox, FromStream::Dialled(request, link.clone(), local)).await;
-    wake(inbox);
     let ended = carry(stream, BytesMut::new(), &link, &inboxes).await;
     debug!(backend = %request.toward, ?ended, "connection to backend ended");
     deliver(inbox, FromStream::Gone(link)).await;
-    wake(inbox);
 }

@@ -25,7 +25,6 @@ pub(super) const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 impl Worker {
     /// What packets among them lead to is sent together, as it is after a receive.
     pub(super) fn read_messages(&mut self, now: Instant) {
-        self.shared.inboxes[self.number].about_to_look();
         self.receiver.clear();
         let mut count = 0;
         while count < MESSAGES

@@ -53,7 +53,7 @@ impl Insides {
         let Some(inbox) = way.inboxes.get(way.link.worker() as usize) else { return false };
         let parcel = FromStream::Parcel(way.link.clone(), parcel);
         let taken = inbox.streams.try_send(parcel).is_ok();
-        inbox.rouse();
+        inbox.bell.ring();
         taken
     }
 

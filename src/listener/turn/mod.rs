@@ -26,6 +26,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::error;
 
+use super::bell::Bell;
 use super::parcel::{Parcel, Pool};
 use super::tcp::StreamDoor;
 use super::{ListenError, socket};
@@ -100,8 +101,7 @@ struct Shared {
 /// The way into one worker.
 struct Inbox {
     messages: mpsc::SyncSender<ToWorker>,
-    roused: AtomicBool,
-    waker: mio::Waker,
+    bell: Arc<Bell>,
     published: Published,
 }
 
@@ -148,27 +148,15 @@ impl Inbox {
         let offered = self.messages.try_send(message).map_err(|error| match error {
             mpsc::TrySendError::Full(message) | mpsc::TrySendError::Disconnected(message) => message,
         });
-        // One that was told to look and has not looked yet is not told again: a wake is a system call.
-        if !self.roused.swap(true, Ordering::AcqRel) {
-            // A failed wake means that the worker is gone.
-            let _ = self.waker.wake();
-        }
+        self.bell.ring();
         offered
-    }
-
-    /// The worker is about to look: what comes from now on wakes it anew.
-    fn about_to_look(&self) {
-        if self.roused.load(Ordering::Relaxed) {
-            self.roused.swap(false, Ordering::AcqRel);
-        }
     }
 
     /// For what must arrive and is rare; waits for room.
     fn tell(&self, message: ToWorker) {
-        let _ = self.waker.wake();
         // Fails only for a worker that has stopped.
         let _ = self.messages.send(message);
-        let _ = self.waker.wake();
+        self.bell.ring();
     }
 }
 
@@ -192,15 +180,10 @@ impl TurnSide {
         let (mut inboxes, mut ends) = (Vec::new(), Vec::new());
         for _ in 0..workers {
             let poll = mio::Poll::new()?;
-            let waker = mio::Waker::new(poll.registry(), worker::WAKE)?;
+            let bell = Arc::new(Bell::new(&poll, worker::WAKE)?);
             let (messages, queue) = mpsc::sync_channel(QUEUE);
-            inboxes.push(Inbox {
-                messages,
-                roused: AtomicBool::new(false),
-                waker,
-                published: Published::default(),
-            });
-            ends.push((poll, queue));
+            inboxes.push(Inbox { messages, bell: bell.clone(), published: Published::default() });
+            ends.push((poll, bell, queue));
         }
         let shared = Arc::new(Shared {
             service: facts.service,
@@ -220,7 +203,7 @@ impl TurnSide {
         });
         let (secret, now) = (rand::random(), Instant::now());
         let mut threads = Vec::new();
-        for (number, (listener, (poll, queue))) in listeners.into_iter().zip(ends).enumerate() {
+        for (number, (listener, (poll, bell, queue))) in listeners.into_iter().zip(ends).enumerate() {
             let server = Server::new(Setup {
                 realm: facts.realm.clone(),
                 nonces: Nonces::new(secret, now),
@@ -233,7 +216,7 @@ impl TurnSide {
             });
             let shared = shared.clone();
             let coalesce = facts.media.coalesce;
-            let setup = worker::Setup { number, poll, queue, listener, server, shared, coalesce, now };
+            let setup = worker::Setup { number, poll, bell, queue, listener, server, shared, coalesce, now };
             threads.push(spawn(number, Worker::new(setup)?)?);
         }
         *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;

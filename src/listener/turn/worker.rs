@@ -18,6 +18,7 @@ use super::world::World;
 use super::{Shared, ToWorker};
 use crate::listener::alarm::ALARM;
 use crate::listener::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender};
+use crate::listener::bell::Bell;
 use crate::listener::idle::Idle;
 use crate::listener::socket::Socket;
 use crate::telemetry::plain;
@@ -35,6 +36,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Setup {
     pub(super) number: usize,
     pub(super) poll: Poll,
+    pub(super) bell: Arc<Bell>,
     pub(super) queue: mpsc::Receiver<ToWorker>,
     pub(super) listener: Socket,
     pub(super) server: Server,
@@ -54,6 +56,8 @@ enum Via {
 pub(super) struct Worker {
     pub(super) number: usize,
     poll: Poll,
+    /// Whoever sent something to the queue rings it.
+    bell: Arc<Bell>,
     pub(super) queue: mpsc::Receiver<ToWorker>,
     pub(super) has_more: bool,
     listener: Socket,
@@ -86,6 +90,7 @@ impl Worker {
         Ok(Worker {
             number: setup.number,
             poll: setup.poll,
+            bell: setup.bell,
             queue: setup.queue,
             has_more: false,
             listener: setup.listener,
@@ -114,9 +119,10 @@ impl Worker {
         while !self.stopping {
             let now = self.wait(&mut events)?;
             // What was told before a packet came holds for it: a reload that closes a peer, above all.
-            self.read_messages(now);
-            self.read_sockets();
-            let now = Instant::now();
+            if self.bell.answer() || self.has_more {
+                self.read_messages(now);
+            }
+            self.read_sockets(now);
             if self.server.next_timeout().is_some_and(|at| at <= now) {
                 self.unpublished = true;
                 self.server.handle_timeout(now, &mut self.world);
@@ -163,12 +169,11 @@ impl Worker {
     }
 
     /// One turn of every socket that has something; what all of them bring is sent together where it fits.
-    fn read_sockets(&mut self) {
+    fn read_sockets(&mut self, now: Instant) {
         if self.ready.is_empty() {
             return;
         }
         self.unpublished = true;
-        let now = Instant::now();
         self.receiver.clear();
         for _ in 0..self.ready.len() {
             let Some(via) = self.ready.pop_front() else { break };
