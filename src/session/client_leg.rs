@@ -90,11 +90,13 @@ enum PathState {
 
 /// The client's paths.
 #[derive(Debug, Default)]
+// What each packet needs comes first.
+#[repr(C)]
 pub struct ClientLeg {
-    paths: Slots<Path>,
     egress: Option<u8>,
     /// Egress was chosen by USE-CANDIDATE or by media, not just by the latest check.
     firm: bool,
+    paths: Slots<Path>,
     seen_transactions: Replays,
 }
 

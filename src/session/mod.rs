@@ -37,13 +37,14 @@ const FALLBACK_AT_ONCE: Duration = Duration::from_millis(250);
 const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One generation of credentials: what both sides were told, and the agent that speaks to the backend.
+#[repr(C)]
 pub struct Generation {
+    /// The backend leg.
+    pub backend: BackendLeg,
     /// What was registered.
     pub registration: Arc<Registration>,
     /// pE: verifies and signs on the client leg.
     pub edge_key: stun::Key,
-    /// The backend leg.
-    pub backend: BackendLeg,
     /// Candidates that wait for a socket.
     pub waiting: Vec<BackendCandidate>,
     /// Candidates of the transport that is tried only if the other one gets no answer.
@@ -119,29 +120,31 @@ impl Generation {
 }
 
 /// One ICE transport through the edge.
+// In this order what each packet needs comes first, and lies together: nothing of it is in a cache when the next burst comes.
+#[repr(C)]
 pub struct Session {
-    /// Its name.
-    pub id: SessionId,
-    /// Where it comes from.
-    pub origin: Arc<Origin>,
     /// Its addresses on the client's side.
     pub client: ClientLeg,
-    /// The generation that carries media.
-    pub current: Generation,
-    /// The generation of an ICE restart that is not complete yet.
-    pub next: Option<Box<Generation>>,
     /// What was forwarded.
     pub traffic: Traffic,
     /// What its client sent lately.
     pub meter: Meter,
+    /// What happened when, and how media arrives.
+    pub observed: Observed,
+    /// The generation that carries media.
+    pub current: Generation,
+    /// The generation of an ICE restart that is not complete yet.
+    pub next: Option<Box<Generation>>,
+    /// Its name.
+    pub id: SessionId,
+    /// Where it comes from.
+    pub origin: Arc<Origin>,
     /// When it was registered.
     pub registered: Instant,
     /// When the timer wheel wakes this session.
     pub armed: Option<Instant>,
     /// Both legs of some generation were complete once.
     pub connected: bool,
-    /// What happened when, and how media arrives.
-    pub observed: Observed,
 }
 
 /// What a session reports after something happened to it.

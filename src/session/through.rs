@@ -51,21 +51,23 @@ impl Keys {
 
 /// One address of the client and its way to the backend.
 #[derive(Debug)]
+// In this order what each packet needs comes first.
+#[repr(C)]
 pub struct Flow {
     /// The client.
     pub at: ClientAddr,
     /// The way to the backend, once its socket is open.
     pub path: Option<BackendPath>,
-    /// The latest check that has no answer yet: it goes out again as soon as the way to a candidate is open.
-    held: Vec<u8>,
-    /// Index of the candidate that is tried or used.
-    candidate: usize,
-    since: Instant,
     seen: Instant,
     /// An authenticated answer of the backend came this way.
     answered: bool,
     /// Media may pass: the first flow, or one from which the client answered a check.
     proven: bool,
+    /// The latest check that has no answer yet: it goes out again as soon as the way to a candidate is open.
+    held: Vec<u8>,
+    /// Index of the candidate that is tried or used.
+    candidate: usize,
+    since: Instant,
 }
 
 impl Flow {
@@ -84,7 +86,16 @@ impl Flow {
 }
 
 /// A session in transparent mode.
+// In this order what each packet needs comes first, and lies together: nothing of it is in a cache when the next burst comes.
+#[repr(C)]
 pub struct Through {
+    flows: Slots<Flow>,
+    /// What was forwarded.
+    pub traffic: Traffic,
+    /// What the client sent lately.
+    pub meter: Meter,
+    /// What happened when, and how media arrives.
+    pub observed: Observed,
     /// Its name.
     pub id: SessionId,
     /// Where it comes from.
@@ -92,21 +103,14 @@ pub struct Through {
     /// Newest last.
     generations: Vec<Keys>,
     candidates: Vec<BackendCandidate>,
-    flows: Slots<Flow>,
     /// The candidate that answered last: further flows start with it.
     good: usize,
     replays: Replays,
-    /// What was forwarded.
-    pub traffic: Traffic,
-    /// What the client sent lately.
-    pub meter: Meter,
     /// When it was registered.
     pub registered: Instant,
     claimed: Instant,
     /// When the timer wheel wakes this session.
     pub armed: Option<Instant>,
-    /// What happened when, and how media arrives.
-    pub observed: Observed,
     /// The newest generation in which the backend answered.
     connected: Option<u32>,
 }
@@ -385,5 +389,18 @@ impl Through {
         let oldest = |slot: &usize| self.flows.get(*slot).map(|flow| flow.seen);
         let slot = (0..MAX_PATHS).min_by_key(oldest).unwrap_or(0);
         (slot, self.flows.take(slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    #[test]
+    fn what_each_packet_needs_comes_first() {
+        assert!(offset_of!(Flow, proven) < 3 * 64, "{}", offset_of!(Flow, proven));
+        assert!(offset_of!(Through, observed) < 5 * 64, "{}", offset_of!(Through, observed));
     }
 }

@@ -82,7 +82,10 @@ impl Remote {
 
 /// One generation's ICE towards the backend.
 #[derive(Debug)]
+// What each packet needs comes first.
+#[repr(C)]
 pub struct BackendLeg {
+    selected: Option<BackendPath>,
     registration: Arc<Registration>,
     seed: Seed,
     keeper: Keeper,
@@ -92,7 +95,6 @@ pub struct BackendLeg {
     unsent: Vec<(u16, SocketAddr, Vec<u8>)>,
     sockets: Vec<LegSocket>,
     remotes: Vec<Remote>,
-    selected: Option<BackendPath>,
     started: Instant,
     state: Liveness,
 }
@@ -296,8 +298,14 @@ impl BackendLeg {
         true
     }
 
-    /// Media from `source` may be passed on.
+    /// Media from `source` may be passed on. Mostly it is where media goes.
+    #[inline]
     pub fn is_proven(&self, socket: u16, source: SocketAddr) -> bool {
+        self.selected.is_some_and(|path| path.remote == source && path.socket.index == socket)
+            || self.was_authentic(socket, source)
+    }
+
+    fn was_authentic(&self, socket: u16, source: SocketAddr) -> bool {
         self.remotes.iter().any(|remote| remote.addr == source && remote.socket == socket && remote.proven)
     }
 
