@@ -1,6 +1,6 @@
 //! Processes that are ours: started on a core, and gone when their owner is, also where the comparison is interrupted.
 
-use std::process::{ChildStdout, Command, ExitStatus};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,8 +33,14 @@ impl Child {
         self.child.id()
     }
 
-    pub(super) fn stdout(&mut self) -> Option<&mut ChildStdout> {
-        self.child.stdout.as_mut()
+    /// Its standard input, once.
+    pub(super) fn stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Its standard output, once.
+    pub(super) fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// How it ended, if it did.

@@ -1,11 +1,13 @@
-//! `xrtc bench compare`: several programs under the same load, one after the other, in several rounds; then tables, a plot, and
-//! the part of a document that shows both.
+//! `xrtc bench compare`: several programs under the same load, in turns of a quarter of a second and in several rounds; then tables,
+//! a plot, and the part of a document that shows both.
 //!
-//! Every reading is of a fresh process on a core of its own, the generator on another one. The order is round, case, program, so
-//! that readings that are compared stand next to each other in time.
+//! Every reading is of a fresh process. All programs of a case are there at once, on one core, their generators on another one, and
+//! one of them works at a time: a virtual machine is slower and faster by a third from one second to the next, and so it is so for
+//! all of them.
 
 mod case;
 mod child;
+mod contender;
 mod document;
 mod machine;
 mod plot;
@@ -16,16 +18,16 @@ mod tables;
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use clap::Args;
 
 use super::load::Reading;
 use super::{BenchError, Doing, process};
 use case::Case;
-use child::{Child, Interrupt};
+use child::Interrupt;
+use contender::Contender;
 use program::{Binaries, FLOOR, Program};
 use results::{Record, Results};
 
@@ -85,10 +87,14 @@ Examples:
 
 /// Rounds where nobody says how many: enough for a median and its spread.
 const ROUNDS: u64 = 3;
-/// Traffic before the measured time, and what each session adds to it, seconds: every one of 5000 has sent its first burst by then, so
+/// The longest turn, seconds: shorter than what the machine does is steady for.
+const TURN: f64 = 0.25;
+/// Traffic before the first turn, and what each session adds to it, seconds: every one of 5000 has sent its first burst by then, so
 /// that what is measured is how sessions go on, not how they begin.
 const WARM: f64 = 0.5;
 const WARM_PER_SESSION: f64 = 0.001;
+/// Traffic before the measured time of each turn, seconds: xrtc has decided over naps by then (`src/listener/coalesce.rs`).
+const WARM_AGAIN: f64 = 0.15;
 
 impl Compare {
     /// Measures, and shows what came of it.
@@ -151,27 +157,20 @@ impl Compare {
         let bench = self.bench(interrupt)?;
         let first = results.records.iter().map(|record| record.round + 1).max().unwrap_or(0);
         let cases = self.cases();
-        let steps: Vec<(u64, &Case, Program)> = (first..first + self.rounds())
+        let steps: Vec<(u64, &Case)> = (first..first + self.rounds())
             .flat_map(|round| cases.iter().map(move |case| (round, case)))
-            .flat_map(|(round, case)| bench.programs.iter().map(move |&program| (round, case, program)))
-            .filter(|(_, case, program)| case.idle == 0 || *program == FLOOR || program.has_registrations())
             .collect();
         process::raise_file_limit(FILES);
-        for (i, &(round, case, program)) in steps.iter().enumerate() {
-            eprint!("[{:>3}/{}] {:<44} {:<24} ", i + 1, steps.len(), case.title(), program.title());
-            let reading = match bench.read(case, program) {
-                Ok(reading) => reading,
-                Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
-                // The other rows are worth having without this one.
-                Err(error) => {
-                    eprintln!("{error}");
-                    continue;
-                }
-            };
-            eprintln!("{}", in_brief(&reading));
-            let record = Record { case: case.clone(), program, round, reading };
-            self.keep(&record)?;
-            results.records.push(record);
+        for (i, &(round, case)) in steps.iter().enumerate() {
+            eprint!("[{:>3}/{}] {}", i + 1, steps.len(), case.title());
+            let readings = bench.read(case)?;
+            eprintln!();
+            for (program, reading) in readings {
+                eprintln!("    {:<34} {}", program.title(), in_brief(&reading));
+                let record = Record { case: case.clone(), program, round, reading };
+                self.keep(&record)?;
+                results.records.push(record);
+            }
         }
         Ok(())
     }
@@ -222,43 +221,65 @@ struct Workbench<'a> {
 }
 
 impl Workbench<'_> {
-    /// Starts the program, loads it, and ends it.
-    fn read(&self, case: &Case, program: Program) -> Result<Reading, BenchError> {
-        let core = self.compare.program_core;
-        let running = program::start(program, &self.binaries, &self.dir, core, self.interrupt)?;
-        let mut load = Child::spawn(self.load(case, &running), self.compare.load_core)?;
-        let status = load.wait(self.interrupt)?;
-        let mut said = String::new();
-        if let Some(out) = load.stdout() {
-            out.read_to_string(&mut said).doing(|| "reading from the load generator".to_owned())?;
+    /// Starts all programs, loads them in turns, and ends them.
+    fn read(&self, case: &Case) -> Result<Vec<(Program, Reading)>, BenchError> {
+        let fits = |program: &Program| case.idle == 0 || *program == FLOOR || program.has_registrations();
+        let mut contenders = Vec::new();
+        for &program in self.programs.iter().filter(|program| fits(program)) {
+            let parts = (self.compare, &self.binaries);
+            let started = Contender::start(program, case, parts, &self.dir, self.interrupt);
+            contenders.extend(self.or_without(started)?);
         }
-        match serde_json::from_str(&said) {
-            Ok(reading) if status.success() => Ok(reading),
-            _ => Err(BenchError::Peer {
-                who: program.title(),
-                what: format!("no reading of {case}, see above"),
-            }),
+        let turns = (self.compare.seconds / TURN).ceil().max(1.0);
+        let warm = WARM + WARM_PER_SESSION * case.sessions as f64;
+        self.turn(&mut contenders, warm, 0.0)?;
+        for turn in 0..turns as u64 {
+            // There and back again: what changes steadily meets all of them alike.
+            if turn % 2 == 1 {
+                contenders.reverse();
+            }
+            self.turn(&mut contenders, WARM_AGAIN, self.compare.seconds / turns)?;
+            if turn % 2 == 1 {
+                contenders.reverse();
+            }
+            eprint!(".");
         }
+        let mut readings = Vec::new();
+        for contender in contenders {
+            let program = contender.program;
+            let reading = self.or_without(contender.reading(self.interrupt))?;
+            readings.extend(reading.map(|reading| (program, reading)));
+        }
+        Ok(readings)
     }
 
-    fn load(&self, case: &Case, running: &program::Running) -> Command {
-        let mut command = Command::new(&self.binaries.xrtc);
-        command.args(["bench", "load", "--json"]).args(&running.reach);
-        let mut set = |name: &str, value: String| {
-            command.args([name, &value]);
-        };
-        set("--pid", running.child.pid().to_string());
-        set("--core", self.compare.load_core.to_string());
-        set("--sessions", case.sessions.to_string());
-        set("--idle", if running.takes_idle { case.idle } else { 0 }.to_string());
-        set("--size", case.size.to_string());
-        set("--burst", case.burst.to_string());
-        set("--direction", case.direction.clone());
-        set("--rate", case.rate.to_string());
-        set("--seconds", self.compare.seconds.to_string());
-        set("--warm", (WARM + WARM_PER_SESSION * case.sessions as f64).to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        command
+    /// A turn of each; who fails is out.
+    fn turn(&self, contenders: &mut Vec<Contender>, warm: f64, measured: f64) -> Result<(), BenchError> {
+        let mut failed = Ok(());
+        contenders.retain_mut(|contender| {
+            let went = self.interrupt.check().and_then(|()| contender.turn(warm, measured));
+            match self.or_without(went) {
+                Ok(went) => went.is_some(),
+                Err(error) => {
+                    failed = Err(error);
+                    false
+                }
+            }
+        });
+        failed
+    }
+
+    /// The other rows are worth having without one that failed, but not without whoever watches.
+    fn or_without<T>(&self, result: Result<T, BenchError>) -> Result<Option<T>, BenchError> {
+        self.interrupt.check()?;
+        match result {
+            Err(BenchError::Interrupted) => Err(BenchError::Interrupted),
+            Err(error) => {
+                eprint!("\n    {error}");
+                Ok(None)
+            }
+            Ok(value) => Ok(Some(value)),
+        }
     }
 }
 

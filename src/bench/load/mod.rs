@@ -15,7 +15,9 @@ mod rtpengine;
 mod sdp;
 mod traffic;
 mod turn;
+mod turns;
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,8 @@ use clap::{Args, ValueEnum};
 use super::{BenchError, Doing, process};
 use pair::Pair;
 pub(super) use reading::Reading;
-use traffic::{MAX_BURST, MAX_SIZE, MIN_SIZE, Plan};
+use traffic::{MAX_BURST, MAX_SIZE, MIN_SIZE, Plan, Traffic};
+use turns::Turn;
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -68,6 +71,10 @@ pub(super) struct Load {
     /// Time with traffic before it
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
     warm: f64,
+    /// Measure in turns with other generators: says `ready`, takes from each line of standard input the seconds before and the
+    /// seconds of measured time, says `done` after each, and ends with the input
+    #[arg(long, conflicts_with_all = ["seconds", "warm"])]
+    in_turns: bool,
     /// Core for the generator; the program under test should have another one
     #[arg(long)]
     core: Option<usize>,
@@ -121,6 +128,10 @@ Examples:
 half needs a route to the generator: janus: {upstream: \"http://127.0.0.1:18088\", paths: [/janus]}
 Many sessions from one address need `limits: {registrations_per_client: 100000}`.";
 
+/// Said when the first turn may come.
+pub(super) const READY: &str = "ready";
+/// Said after each turn.
+pub(super) const DONE: &str = "done";
 /// How long sessions may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the generator sleeps at most where the program under test needs its core.
@@ -154,14 +165,32 @@ impl Load {
         let memory = before.memory.filter(|_| self.idle == 0);
         reading.note_memory(memory, self.usage().memory);
 
-        let mut marks = Vec::with_capacity(2);
-        let account = traffic::run(&pairs, &self.plan(), || marks.push(self.usage()));
-        let account = account.doing(|| "sending traffic".to_owned())?;
-        if let [start, end] = &marks[..] {
-            reading.note_cpu(cpu_between(start, end), &account);
-        }
+        let plan = self.plan();
+        let mut marks = Vec::new();
+        let traffic = Traffic::new(&pairs, &plan).and_then(|mut traffic| {
+            self.send(&mut traffic, || marks.push(self.usage()))?;
+            Ok(traffic)
+        });
+        let account = traffic.doing(|| "sending traffic".to_owned())?.account();
+        let cpu = marks.chunks_exact(2).map(|turn| cpu_between(&turn[0], &turn[1])).sum();
+        reading.note_cpu(cpu, &account);
         reading.note_traffic(account);
         Ok(reading)
+    }
+
+    /// All traffic. `mark` is called at the beginning and at the end of each measured time.
+    fn send(&self, traffic: &mut Traffic<'_>, mut mark: impl FnMut()) -> io::Result<()> {
+        if !self.in_turns {
+            let [warm, measured] = [self.warm, self.seconds].map(Duration::from_secs_f64);
+            return traffic.run(warm, measured, mark);
+        }
+        let turns = traffic.turns()?;
+        println!("{READY}");
+        while let Some(Turn { warm, measured }) = traffic.rest(&turns)? {
+            traffic.run(warm, measured, &mut mark)?;
+            println!("{DONE}");
+        }
+        Ok(())
     }
 
     /// What the process under test uses now.
@@ -234,8 +263,6 @@ impl Load {
             up: self.direction != Direction::Down,
             down: self.direction != Direction::Up,
             tick: Duration::from_micros(self.tick),
-            warm: Duration::from_secs_f64(self.warm),
-            measured: Duration::from_secs_f64(self.seconds),
             nap: if process::must_share_core(self.pid) { NAP } else { Duration::ZERO },
         }
     }

@@ -7,6 +7,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -14,6 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::ice;
 use super::pair::{End, Pair};
+use super::turns::{NEXT_TURN, Turn, Turns};
 use crate::bench::datagrams::{BATCH, Inbox, Outbox};
 use crate::stun::{self, Class, Message};
 
@@ -27,6 +29,8 @@ pub(super) const MAX_BURST: usize = BATCH;
 const DRAIN: Duration = Duration::from_millis(200);
 /// A generator that is further behind than this does not catch up: it would offer more than the rate.
 const DEBT: Duration = Duration::from_millis(50);
+/// How long a wait lasts at most where nothing is to be sent.
+const REST: Duration = Duration::from_secs(1);
 /// Sends between two looks at what arrived.
 const SENDS_PER_TURN: usize = 16;
 
@@ -41,9 +45,6 @@ pub(super) struct Plan {
     pub(super) down: bool,
     /// Packets leave at moments this far apart, all that are due by then: as a network card hands them over, not evenly.
     pub(super) tick: Duration,
-    /// Not measured: caches and congestion settle.
-    pub(super) warm: Duration,
-    pub(super) measured: Duration,
     /// How long a wait for packets may last; zero: never sleep.
     pub(super) nap: Duration,
 }
@@ -59,20 +60,8 @@ pub(super) struct Account {
     pub(super) latencies: Vec<u32>,
 }
 
-/// Sends and receives as planned. `mark` is called where the measured time begins, and where it ends.
-pub(super) fn run(pairs: &[Pair], plan: &Plan, mut mark: impl FnMut()) -> io::Result<Account> {
-    let mut traffic = Traffic::new(pairs, plan)?;
-    traffic.phase(plan.warm)?;
-    mark();
-    traffic.open_window();
-    traffic.phase(plan.measured)?;
-    mark();
-    traffic.close_window();
-    traffic.drain()?;
-    Ok(traffic.account)
-}
-
-struct Traffic<'a> {
+/// The packets of all sessions, sent and received as planned.
+pub(super) struct Traffic<'a> {
     pairs: &'a [Pair],
     plan: &'a Plan,
     poll: Poll,
@@ -93,7 +82,8 @@ struct Traffic<'a> {
 }
 
 impl<'a> Traffic<'a> {
-    fn new(pairs: &'a [Pair], plan: &'a Plan) -> io::Result<Traffic<'a>> {
+    /// Nothing is sent yet.
+    pub(super) fn new(pairs: &'a [Pair], plan: &'a Plan) -> io::Result<Traffic<'a>> {
         let poll = Poll::new()?;
         for (i, pair) in pairs.iter().enumerate() {
             for (side, end) in [&pair.client, &pair.backend].into_iter().enumerate() {
@@ -101,7 +91,6 @@ impl<'a> Traffic<'a> {
                 poll.registry().register(&mut SourceFd(&fd), Token(2 * i + side), Interest::READABLE)?;
             }
         }
-        let samples = (plan.rate * plan.measured.as_secs_f64() * 1.1) as usize;
         Ok(Traffic {
             pairs,
             plan,
@@ -115,8 +104,48 @@ impl<'a> Traffic<'a> {
             period: Duration::from_secs_f64(plan.burst as f64 / plan.rate),
             turn: 0,
             window: (u64::MAX, u64::MAX),
-            account: Account { latencies: Vec::with_capacity(samples), ..Account::default() },
+            account: Account::default(),
         })
+    }
+
+    /// Traffic for `warm`, which does not count: caches and congestion settle. Then for `measured`, which does. `mark` is called
+    /// where that begins, and where it ends.
+    pub(super) fn run(
+        &mut self,
+        warm: Duration,
+        measured: Duration,
+        mut mark: impl FnMut(),
+    ) -> io::Result<()> {
+        let samples = self.plan.rate * measured.as_secs_f64() * 1.1;
+        self.account.latencies.reserve(samples as usize);
+        self.phase(warm)?;
+        mark();
+        self.open_window();
+        self.phase(measured)?;
+        mark();
+        self.close_window();
+        self.drain()
+    }
+
+    /// Sends nothing, and answers checks, until there is another turn; `None`: there will be none.
+    pub(super) fn rest(&mut self, turns: &Turns) -> io::Result<Option<Turn>> {
+        loop {
+            match turns.turns.try_recv() {
+                Ok(turn) => return Ok(Some(turn?)),
+                Err(TryRecvError::Disconnected) => return Ok(None),
+                Err(TryRecvError::Empty) => self.receive(REST)?,
+            }
+        }
+    }
+
+    /// The turns that lines of standard input ask for.
+    pub(super) fn turns(&self) -> io::Result<Turns> {
+        Turns::read(self.poll.registry())
+    }
+
+    /// What came of all of it.
+    pub(super) fn account(self) -> Account {
+        self.account
     }
 
     fn open_window(&mut self) {
@@ -125,7 +154,7 @@ impl<'a> Traffic<'a> {
 
     fn close_window(&mut self) {
         self.window.1 = self.now();
-        self.account.duration = Duration::from_nanos(self.window.1 - self.window.0);
+        self.account.duration += Duration::from_nanos(self.window.1 - self.window.0);
     }
 
     fn now(&self) -> u64 {
@@ -146,9 +175,10 @@ impl<'a> Traffic<'a> {
         }
     }
 
+    /// Until everything has arrived, or will not.
     fn drain(&mut self) -> io::Result<()> {
         let start = Instant::now();
-        while start.elapsed() < DRAIN {
+        while self.account.up + self.account.down < self.account.sent && start.elapsed() < DRAIN {
             self.receive(Duration::from_millis(1))?;
         }
         Ok(())
@@ -195,7 +225,8 @@ impl<'a> Traffic<'a> {
             _ => {}
         }
         // Readiness comes once per change, so each socket is read until it is empty.
-        let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
+        let sockets = self.events.iter().map(|event| event.token()).filter(|token| *token != NEXT_TURN);
+        let ready: Vec<usize> = sockets.map(|token| token.0).collect();
         for token in ready {
             while self.receive_from(token)? == BATCH {}
         }
