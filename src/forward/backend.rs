@@ -77,13 +77,18 @@ impl Forwarder {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
         self.show(Here::Half(key), Leg::Backend, received.from, local.addr, bytes);
+        let rested = self.rests(key);
         if !self.offer_to_agents(now, key, local, &received, &message) {
             self.note(now, Here::Half(key), Milestone::BackendRejected);
             return Verdict::Drop(DropReason::BackendStunRejected);
         }
         self.note(now, Here::Half(key), Milestone::BackendStun);
-        self.learn_backends(key);
-        self.settle(now, key);
+        // Nearly all are answers to a check that keeps the path, and change nothing.
+        let is_plain = rested && !message.is_binding(Class::Request) && self.rests(key);
+        if !is_plain {
+            self.learn_backends(key);
+            self.settle(now, key);
+        }
         Verdict::Consumed
     }
 
@@ -117,6 +122,12 @@ impl Forwarder {
         session
             .generations()
             .any(|generation| generation.backend.handle_stun(now, local, received.from, message))
+    }
+
+    /// Whether nothing is looked for on its backend side.
+    fn rests(&mut self, key: SessionKey) -> bool {
+        let session = self.tables.sessions.get_mut(key.0);
+        session.is_some_and(|session| session.generations().all(|generation| generation.backend.is_at_rest()))
     }
 
     /// Puts every backend address of the session into the address table, unless another session has it.

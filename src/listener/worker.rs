@@ -244,7 +244,7 @@ impl Worker {
         self.idle.busy();
         self.unpublished = true;
         // A client's check may follow its registration closely: whoever sent it had the command sent before.
-        if self.bell.rings() {
+        if self.bell.rings() || self.more_commands {
             self.read_commands(now)?;
         }
         let mut wire = Wire { messages: new.len() as u64, calls: 1, ..Wire::default() };
@@ -363,11 +363,16 @@ impl Worker {
 
     fn carry_out_effects(&mut self, now: Instant) -> io::Result<()> {
         self.open_sockets(now)?;
+        let mut used = 0;
         while let Some(Transmit { to, bytes }) = self.forwarder.poll_transmit() {
-            let (offset, len) = self.receiver.load(&bytes);
+            let (offset, len) = self.receiver.pack(used, &bytes).unwrap_or_else(|| {
+                self.flush();
+                self.receiver.load(&bytes)
+            });
+            used = offset + len;
             self.queue(to, offset, len);
-            self.flush();
         }
+        self.flush();
         while let Some(index) = self.forwarder.poll_idle_socket() {
             self.close_backend(index)?;
         }

@@ -5,8 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-/// One slot's width. Timers fire up to this much late; ICE pacing (50 ms) and retransmission (≥ 250 ms) do not notice.
+/// One slot's width. Timers that are near fire up to this much late; ICE pacing (50 ms) and retransmission (≥ 250 ms) do not notice.
 const SLOT: Duration = Duration::from_millis(5);
+/// Timers that are so many slots away fire together with others, at the next multiple of [`COARSE`]: up to 80 ms late after two seconds
+/// or more. A thousand sessions that check their paths each in its own moment wake their worker a thousand times; so they
+/// do it 12 times a second, and their checks leave in one call.
+const FAR: u64 = 400;
+const COARSE: u64 = 16;
 /// Slots; the horizon is `SLOT * SLOTS` = 10.24 s.
 const SLOTS: usize = 2048;
 /// A slot that held more than so many gives its memory back: a crowd that came in one moment does not meet again there.
@@ -35,7 +40,10 @@ impl<K> Wheel<K> {
     /// Wakes `key` at `at`, or a little later; at the horizon where `at` is further away. Returns when it will be, so
     /// that whoever is woken can tell its own timer from an outdated one.
     pub fn set(&mut self, at: Instant, key: K) -> Instant {
-        let wanted = self.slot_at(at) + 1;
+        let mut wanted = self.slot_at(at) + 1;
+        if wanted >= self.cursor + FAR {
+            wanted = wanted.next_multiple_of(COARSE);
+        }
         let serial = wanted.clamp(self.cursor, self.cursor + SLOTS as u64 - 1);
         let slot = serial as usize % SLOTS;
         self.slots[slot].push(key);
@@ -112,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_fires_once_not_early_and_at_most_two_slots_late() {
+    fn a_timer_fires_once_not_early_and_a_little_late_at_most() {
         let start = Instant::now();
         for delay in [0, 1, 4, 5, 6, 49, 50, 250, 3_000, 9_999] {
             let mut wheel = Wheel::new(start);
@@ -128,7 +136,8 @@ mod tests {
                 }
             }
             let fired = fired.expect("never fired");
-            assert!(fired >= delay && fired <= delay + 10, "wanted {delay}, fired {fired}");
+            let late = if delay < 2_000 { 10 } else { 90 };
+            assert!(fired >= delay && fired <= delay + late, "wanted {delay}, fired {fired}");
         }
     }
 

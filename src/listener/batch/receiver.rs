@@ -145,6 +145,13 @@ impl Receiver {
         (0, len)
     }
 
+    /// Puts them behind others that were put there, which end at `used`; `None`: no room. Only between batches.
+    pub(in crate::listener) fn pack(&mut self, used: usize, bytes: &[u8]) -> Option<(usize, usize)> {
+        let len = bytes.len().min(LARGEST);
+        self.memory[..REPLIES_AT].get_mut(used..used + len)?.copy_from_slice(&bytes[..len]);
+        Some((used, len))
+    }
+
     /// Puts bytes that no socket of this worker received behind what was received since [`Receiver::clear`]. Only while there is
     /// room.
     pub(in crate::listener) fn append(&mut self, bytes: &[u8]) -> (usize, usize) {
