@@ -6,10 +6,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
-use super::Compare;
+use super::Workbench;
 use super::case::Case;
 use super::child::{Child, Interrupt};
-use super::program::{self, Binaries, Program, Running};
+use super::program::{self, Program, Running};
 use crate::bench::load::{DONE, READY, Reading};
 use crate::bench::{BenchError, Doing};
 
@@ -25,14 +25,13 @@ pub(super) struct Contender {
 impl Contender {
     /// Starts both, and returns when all sessions are up.
     pub(super) fn start(
+        bench: &Workbench<'_>,
         program: Program,
         case: &Case,
-        (compare, binaries): (&Compare, &Binaries),
-        dir: &Path,
-        interrupt: &Interrupt,
     ) -> Result<Contender, BenchError> {
+        let Workbench { compare, binaries, interrupt, .. } = bench;
         // Programs watch their files, and each has its own.
-        let dir = dir.join(format!("{program:?}"));
+        let dir = bench.dir.join(format!("{program:?}"));
         fs::create_dir_all(&dir).doing(|| format!("cannot make {}", dir.display()))?;
         let running = program::start(program, binaries, &dir, compare.program_core, interrupt)?;
         let command = load(&binaries.xrtc, case, &running, compare.load_core);

@@ -226,9 +226,7 @@ impl Workbench<'_> {
         let fits = |program: &Program| case.idle == 0 || *program == FLOOR || program.has_registrations();
         let mut contenders = Vec::new();
         for &program in self.programs.iter().filter(|program| fits(program)) {
-            let parts = (self.compare, &self.binaries);
-            let started = Contender::start(program, case, parts, &self.dir, self.interrupt);
-            contenders.extend(self.or_without(started)?);
+            contenders.extend(self.or_without(Contender::start(self, program, case))?);
         }
         let turns = (self.compare.seconds / TURN).ceil().max(1.0);
         let warm = WARM + WARM_PER_SESSION * case.sessions as f64;
