@@ -46,6 +46,11 @@ pub(super) const USUAL: [&str; 14] = [
 pub(super) const QUICK: [&str; 2] = ["1200x1", "1200x10"];
 
 impl Case {
+    /// Whether it is about what packets cost, at the whole rate; about how long they take else.
+    pub(super) fn is_full(&self) -> bool {
+        self.rate == RATE
+    }
+
     /// How a column is headed.
     pub(super) fn title(&self) -> String {
         let mut title = match self.burst {
@@ -61,7 +66,7 @@ impl Case {
         if self.idle > 0 {
             title += &format!(", {} more registered", thousands(self.idle));
         }
-        if self.rate != RATE {
+        if !self.is_full() {
             title += &format!(", {} packets/s", thousands(self.rate as usize));
         }
         title
@@ -134,7 +139,7 @@ impl fmt::Display for Case {
         if self.direction != "both" {
             write!(f, ",dir={}", self.direction)?;
         }
-        if self.rate != RATE {
+        if !self.is_full() {
             write!(f, ",rate={}", self.rate)?;
         }
         Ok(())

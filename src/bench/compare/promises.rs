@@ -38,7 +38,7 @@ const RIVALS: [(Program, &[Program]); 3] = [
 /// All promises that something was measured for.
 pub(super) fn compare(results: &Results) -> Vec<Promise> {
     let mut all = Vec::new();
-    for case in results.cases().iter().filter(|case| case.idle == 0 && is_full(case)) {
+    for case in results.cases().iter().filter(|case| case.idle == 0 && case.is_full()) {
         for program in XRTC {
             all.extend(cost(results, case, program));
         }
@@ -54,11 +54,6 @@ pub(super) fn compare(results: &Results) -> Vec<Promise> {
     }
     all.extend(registrations(results));
     all
-}
-
-/// The rate that the promise about CPU is about.
-fn is_full(case: &Case) -> bool {
-    case.rate == 40_000
 }
 
 fn cost(results: &Results, case: &Case, program: Program) -> Option<Promise> {
