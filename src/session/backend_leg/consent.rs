@@ -16,9 +16,9 @@ use crate::stun::{
 
 /// Time between two checks, times 0.8 to 1.2 so that those of many sessions do not meet. RFC 7675 §5.1 would have 5 s, for paths on
 /// which a lost check is asked again at its next time only; here the agent asks again after [`PATIENCE`] and retransmits, so
-/// the 30 s that consent lasts hold three such rounds, and a silent backend is noticed within them. Thousands of sessions would
+/// the 30 s that consent lasts hold two such rounds, and a silent backend is noticed within them. Thousands of sessions would
 /// spend a tenth of their processor time on checks otherwise.
-const INTERVAL: Duration = Duration::from_secs(8);
+const INTERVAL: Duration = Duration::from_secs(10);
 /// A check without an answer for so long wakes the agent, which asks again and tries other ways. A backend is near.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// PRIORITY of a check: a peer-reflexive candidate of the only component (RFC 8445 §5.1.2.1).
