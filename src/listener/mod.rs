@@ -95,7 +95,7 @@ struct Inbox {
     packets: mpsc::SyncSender<HandedOver>,
     streams: mpsc::SyncSender<FromStream>,
     /// Rung by whoever sent something.
-    bell: Arc<Bell>,
+    bell: Bell,
     published: Published,
 }
 
@@ -138,7 +138,7 @@ impl PacketSide {
             let (commands, command_queue) = mpsc::channel();
             let (packets, packet_queue) = mpsc::sync_channel(HAND_OVER_QUEUE);
             let (streams, stream_queue) = mpsc::sync_channel(STREAM_QUEUE);
-            let bell = Arc::new(Bell::new(&poll, worker::WAKE)?);
+            let bell = Bell::new(&poll, worker::WAKE)?;
             inboxes.push(Inbox { commands, packets, streams, bell, published: Published::default() });
             receivers.push((poll, command_queue, packet_queue, stream_queue));
         }
@@ -148,7 +148,6 @@ impl PacketSide {
             let setup = worker::Setup {
                 number: number as u32,
                 poll,
-                bell: inboxes[number].bell.clone(),
                 commands,
                 packets,
                 streams,

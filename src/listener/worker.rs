@@ -40,7 +40,6 @@ const CROWDED_AFTER: u8 = 4;
 pub(super) struct Setup {
     pub(super) number: u32,
     pub(super) poll: Poll,
-    pub(super) bell: Arc<Bell>,
     pub(super) commands: mpsc::Receiver<ToWorker>,
     pub(super) packets: mpsc::Receiver<HandedOver>,
     pub(super) streams: mpsc::Receiver<FromStream>,
@@ -54,8 +53,6 @@ pub(super) struct Setup {
 pub(super) struct Worker {
     pub(super) number: u32,
     pub(super) poll: Poll,
-    /// Whoever sent something to one of the three queues rings it.
-    bell: Arc<Bell>,
     pub(super) commands: mpsc::Receiver<ToWorker>,
     pub(super) packets: mpsc::Receiver<HandedOver>,
     pub(super) streams: Streams,
@@ -100,7 +97,6 @@ impl Worker {
         Ok(Worker {
             number: setup.number,
             poll: setup.poll,
-            bell: setup.bell,
             commands: setup.commands,
             packets: setup.packets,
             streams: Streams::new(setup.streams, setup.runtime),
@@ -133,7 +129,7 @@ impl Worker {
         let mut events = Events::with_capacity(256);
         while !self.stopping {
             let now = self.wait(&mut events)?;
-            let called = self.bell.answer();
+            let called = self.bell().answer();
             if called || self.more_commands {
                 self.read_commands(now)?;
             }
@@ -164,6 +160,11 @@ impl Worker {
         self.carry_out_effects(now)?;
         self.publish(now);
         Ok(())
+    }
+
+    /// Whoever sent something to one of the queues rings it.
+    fn bell(&self) -> &Bell {
+        &self.inboxes[self.number as usize].bell
     }
 
     /// Keeps this thread on a core of its own, as far as there are enough.
@@ -244,7 +245,7 @@ impl Worker {
         self.idle.busy();
         self.unpublished = true;
         // A client's check may follow its registration closely: whoever sent it had the command sent before.
-        if self.bell.rings() || self.more_commands {
+        if self.bell().rings() || self.more_commands {
             self.read_commands(now)?;
         }
         let mut wire = Wire { messages: new.len() as u64, calls: 1, ..Wire::default() };
@@ -258,9 +259,7 @@ impl Worker {
         }
         self.forwarder.count_wire(place(via, false, false), wire);
         self.flush();
-        if self.forwarder.has_effects() {
-            self.open_sockets(now)?;
-        }
+        self.open_sockets(now)?;
         Ok(self.receiver.is_full())
     }
 

@@ -117,9 +117,6 @@ impl Worker {
     }
 
     pub(super) fn publish(&mut self, now: Instant) {
-        if now < self.published + PUBLISH_EVERY {
-            return;
-        }
         self.published = now;
         self.unpublished = false;
         let published = &self.shared.inboxes[self.number].published;

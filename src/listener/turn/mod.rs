@@ -101,7 +101,7 @@ struct Shared {
 /// The way into one worker.
 struct Inbox {
     messages: mpsc::SyncSender<ToWorker>,
-    bell: Arc<Bell>,
+    bell: Bell,
     published: Published,
 }
 
@@ -180,10 +180,10 @@ impl TurnSide {
         let (mut inboxes, mut ends) = (Vec::new(), Vec::new());
         for _ in 0..workers {
             let poll = mio::Poll::new()?;
-            let bell = Arc::new(Bell::new(&poll, worker::WAKE)?);
+            let bell = Bell::new(&poll, worker::WAKE)?;
             let (messages, queue) = mpsc::sync_channel(QUEUE);
-            inboxes.push(Inbox { messages, bell: bell.clone(), published: Published::default() });
-            ends.push((poll, bell, queue));
+            inboxes.push(Inbox { messages, bell, published: Published::default() });
+            ends.push((poll, queue));
         }
         let shared = Arc::new(Shared {
             service: facts.service,
@@ -203,7 +203,7 @@ impl TurnSide {
         });
         let (secret, now) = (rand::random(), Instant::now());
         let mut threads = Vec::new();
-        for (number, (listener, (poll, bell, queue))) in listeners.into_iter().zip(ends).enumerate() {
+        for (number, (listener, (poll, queue))) in listeners.into_iter().zip(ends).enumerate() {
             let server = Server::new(Setup {
                 realm: facts.realm.clone(),
                 nonces: Nonces::new(secret, now),
@@ -216,7 +216,7 @@ impl TurnSide {
             });
             let shared = shared.clone();
             let coalesce = facts.media.coalesce;
-            let setup = worker::Setup { number, poll, bell, queue, listener, server, shared, coalesce, now };
+            let setup = worker::Setup { number, poll, queue, listener, server, shared, coalesce, now };
             threads.push(spawn(number, Worker::new(setup)?)?);
         }
         *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;

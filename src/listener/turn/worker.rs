@@ -18,7 +18,6 @@ use super::world::World;
 use super::{Shared, ToWorker};
 use crate::listener::alarm::ALARM;
 use crate::listener::batch::{Datagram, Head, Outgoing, REPLIES, Receiver, Sender};
-use crate::listener::bell::Bell;
 use crate::listener::idle::Idle;
 use crate::listener::socket::Socket;
 use crate::telemetry::plain;
@@ -36,7 +35,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Setup {
     pub(super) number: usize,
     pub(super) poll: Poll,
-    pub(super) bell: Arc<Bell>,
     pub(super) queue: mpsc::Receiver<ToWorker>,
     pub(super) listener: Socket,
     pub(super) server: Server,
@@ -56,8 +54,6 @@ enum Via {
 pub(super) struct Worker {
     pub(super) number: usize,
     poll: Poll,
-    /// Whoever sent something to the queue rings it.
-    bell: Arc<Bell>,
     pub(super) queue: mpsc::Receiver<ToWorker>,
     pub(super) has_more: bool,
     listener: Socket,
@@ -90,7 +86,6 @@ impl Worker {
         Ok(Worker {
             number: setup.number,
             poll: setup.poll,
-            bell: setup.bell,
             queue: setup.queue,
             has_more: false,
             listener: setup.listener,
@@ -119,7 +114,7 @@ impl Worker {
         while !self.stopping {
             let now = self.wait(&mut events)?;
             // What was told before a packet came holds for it: a reload that closes a peer, above all.
-            if self.bell.answer() || self.has_more {
+            if self.shared.inboxes[self.number].bell.answer() || self.has_more {
                 self.read_messages(now);
             }
             self.read_sockets(now);
@@ -130,12 +125,14 @@ impl Worker {
             self.settle();
             self.tell_notices();
             self.sweep(now);
-            self.publish(now);
+            if now >= self.published + PUBLISH_EVERY {
+                self.publish(now);
+            }
         }
         self.server.end_all(&mut self.world);
         self.settle();
         self.links.values().for_each(|link| link.close());
-        self.publish(Instant::now() + PUBLISH_EVERY);
+        self.publish(Instant::now());
         Ok(())
     }
 
