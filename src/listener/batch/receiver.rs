@@ -140,24 +140,25 @@ impl Receiver {
 
     /// Puts bytes that were not received by this socket where a received datagram would be. Only between batches.
     pub(in crate::listener) fn load(&mut self, bytes: &[u8]) -> (usize, usize) {
-        let len = bytes.len().min(LARGEST);
-        self.memory[..len].copy_from_slice(&bytes[..len]);
-        (0, len)
+        self.put(0, bytes)
     }
 
     /// Puts them behind others that were put there, which end at `used`; `None`: no room. Only between batches.
     pub(in crate::listener) fn pack(&mut self, used: usize, bytes: &[u8]) -> Option<(usize, usize)> {
-        let len = bytes.len().min(LARGEST);
-        self.memory[..REPLIES_AT].get_mut(used..used + len)?.copy_from_slice(&bytes[..len]);
-        Some((used, len))
+        (used + LARGEST <= REPLIES_AT).then(|| self.put(used, bytes))
     }
 
     /// Puts bytes that no socket of this worker received behind what was received since [`Receiver::clear`]. Only while there is
     /// room.
     pub(in crate::listener) fn append(&mut self, bytes: &[u8]) -> (usize, usize) {
-        let (offset, len) = (self.filled * SLOT, bytes.len().min(LARGEST));
-        self.memory[offset..offset + len].copy_from_slice(&bytes[..len]);
+        let segment = self.put(self.filled * SLOT, bytes);
         self.filled += 1;
+        segment
+    }
+
+    fn put(&mut self, offset: usize, bytes: &[u8]) -> (usize, usize) {
+        let len = bytes.len().min(LARGEST);
+        self.memory[offset..offset + len].copy_from_slice(&bytes[..len]);
         (offset, len)
     }
 
