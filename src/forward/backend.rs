@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::flow::{Flow, Packet};
 use super::tables::{AddrKey, BackendEntry, Here, SessionKey};
 use super::{Destination, DropReason, Forwarder, Received, Verdict, Via};
-use crate::session::backend_leg::LocalSocket;
+use crate::session::backend_leg::{LocalSocket, Taken};
 use crate::session::observe::{Leg, Milestone};
 use crate::stun::{Class, Fingerprint, Message};
 
@@ -77,15 +77,13 @@ impl Forwarder {
             return Verdict::Drop(DropReason::UnknownBackend);
         };
         self.show(Here::Half(key), Leg::Backend, received.from, local.addr, bytes);
-        let rested = self.rests(key);
-        if !self.offer_to_agents(now, key, local, &received, &message) {
+        let taken = self.offer_to_agents(now, key, local, &received, &message);
+        if taken == Taken::No {
             self.note(now, Here::Half(key), Milestone::BackendRejected);
             return Verdict::Drop(DropReason::BackendStunRejected);
         }
         self.note(now, Here::Half(key), Milestone::BackendStun);
-        // Nearly all are answers to a check that keeps the path, and change nothing.
-        let is_plain = rested && !message.is_binding(Class::Request) && self.rests(key);
-        if !is_plain {
+        if taken == Taken::News {
             self.learn_backends(key);
             self.settle(now, key);
         }
@@ -117,17 +115,13 @@ impl Forwarder {
         local: LocalSocket,
         received: &Received,
         message: &Message<'_>,
-    ) -> bool {
-        let Some(session) = self.tables.sessions.get_mut(key.0) else { return false };
+    ) -> Taken {
+        let Some(session) = self.tables.sessions.get_mut(key.0) else { return Taken::No };
         session
             .generations()
-            .any(|generation| generation.backend.handle_stun(now, local, received.from, message))
-    }
-
-    /// Whether nothing is looked for on its backend side.
-    fn rests(&mut self, key: SessionKey) -> bool {
-        let session = self.tables.sessions.get_mut(key.0);
-        session.is_some_and(|session| session.generations().all(|generation| generation.backend.is_at_rest()))
+            .map(|generation| generation.backend.handle_stun(now, local, received.from, message))
+            .find(|taken| *taken != Taken::No)
+            .unwrap_or(Taken::No)
     }
 
     /// Puts every backend address of the session into the address table, unless another session has it.

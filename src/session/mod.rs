@@ -37,6 +37,7 @@ const FALLBACK_AT_ONCE: Duration = Duration::from_millis(250);
 const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One generation of credentials: what both sides were told, and the agent that speaks to the backend.
+// What each packet needs comes first.
 #[repr(C)]
 pub struct Generation {
     /// The backend leg.

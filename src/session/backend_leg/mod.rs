@@ -99,6 +99,17 @@ pub struct BackendLeg {
     state: Liveness,
 }
 
+/// What a message was to a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Not authentic, or not this leg's.
+    No,
+    /// It keeps the path of a leg at rest, and changes nothing.
+    Kept,
+    /// There may be something to send, or another path.
+    News,
+}
+
 /// What speaks to the backend.
 #[derive(Debug)]
 enum Keeper {
@@ -232,30 +243,32 @@ impl BackendLeg {
         })
     }
 
-    /// A STUN message from the backend. `false`: it is not for this leg, or not authentic.
+    /// A STUN message from the backend.
     pub fn handle_stun(
         &mut self,
         now: Instant,
         socket: LocalSocket,
         source: SocketAddr,
         message: &Message<'_>,
-    ) -> bool {
+    ) -> Taken {
         if let Keeper::Rest(consent) = &mut self.keeper {
             match consent.handle_stun((socket.index, source), message, &self.registration) {
-                Heard::Foreign => return self.is_late(message),
-                Heard::Answer => return true,
+                Heard::Foreign if self.is_late(message) => return Taken::Kept,
+                Heard::Foreign => return Taken::No,
+                Heard::Answer => return Taken::Kept,
                 Heard::Request(answer) => {
                     self.unsent.push((socket.index, source, answer));
-                    return true;
+                    return Taken::News;
                 }
                 Heard::Unusual => {}
             }
             self.wake(now);
             if !message.is_binding(Class::Request) {
-                return true;
+                return Taken::News;
             }
         }
-        self.agent_stun(now, socket, source, message.as_bytes()) || self.is_late(message)
+        let taken = self.agent_stun(now, socket, source, message.as_bytes()) || self.is_late(message);
+        if taken { Taken::News } else { Taken::No }
     }
 
     /// An answer of the backend to a check that was over already, such as one that was sent twice. It changes nothing.

@@ -107,7 +107,7 @@ impl World {
     }
 
     fn receive(&mut self, from: SocketAddr, bytes: &[u8]) -> bool {
-        self.leg.handle_stun(self.now, LOCAL, from, &Message::parse(bytes).unwrap())
+        self.leg.handle_stun(self.now, LOCAL, from, &Message::parse(bytes).unwrap()) != Taken::No
     }
 
     /// A check of the backend, signed with the password of `signed`.
