@@ -36,12 +36,12 @@ enum What {
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// The system refused something.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {error}")]
     System {
         /// What was tried.
         doing: String,
-        /// Why it failed.
-        source: io::Error,
+        /// Why it failed. Not called `source`: whoever prints the chain of errors would say it twice.
+        error: io::Error,
     },
     /// The arguments do not go together.
     #[error("{0}")]
@@ -75,6 +75,6 @@ trait Doing<T> {
 
 impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, BenchError> {
-        self.map_err(|source| BenchError::System { doing: what(), source: source.into() })
+        self.map_err(|error| BenchError::System { doing: what(), error: error.into() })
     }
 }
