@@ -55,20 +55,24 @@ impl Contender {
     /// What all turns read off.
     pub(super) fn reading(mut self, interrupt: &Interrupt) -> Result<Reading, BenchError> {
         drop(self.ask);
-        let mut line = String::new();
-        self.said.read_line(&mut line).doing(|| "reading from the load generator".to_owned())?;
+        let said = line(&mut self.said)?;
         let status = self.generator.wait(interrupt)?;
-        match serde_json::from_str(&line) {
+        match serde_json::from_str(&said) {
             Ok(reading) if status.success() => Ok(reading),
             _ => Err(failed(self.program, "left no reading, see above")),
         }
     }
 
     fn expect(&mut self, word: &str) -> Result<(), BenchError> {
-        let mut line = String::new();
-        self.said.read_line(&mut line).doing(|| "reading from the load generator".to_owned())?;
-        if line.trim() == word { Ok(()) } else { Err(failed(self.program, "did not go on, see above")) }
+        let said = line(&mut self.said)?;
+        if said.trim() == word { Ok(()) } else { Err(failed(self.program, "did not go on, see above")) }
     }
+}
+
+fn line(said: &mut BufReader<ChildStdout>) -> Result<String, BenchError> {
+    let mut line = String::new();
+    said.read_line(&mut line).doing(|| "reading from the load generator".to_owned())?;
+    Ok(line)
 }
 
 fn failed(program: Program, what: &str) -> BenchError {

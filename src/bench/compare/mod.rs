@@ -226,9 +226,9 @@ impl Workbench<'_> {
         let fits = |program: &Program| case.idle == 0 || *program == FLOOR || program.has_registrations();
         let programs: Vec<Program> = self.programs.iter().copied().filter(fits).collect();
         // Those that rest take the core for a moment now and then, which is little of the cost and much of a p99.
-        let at_once = if case.is_full() { programs.len() } else { 1 };
+        let at_once = if case.is_full() { usize::MAX } else { 1 };
         let mut readings = Vec::new();
-        for some in programs.chunks(at_once.max(1)) {
+        for some in programs.chunks(at_once) {
             readings.extend(self.read_in_turns(case, some)?);
         }
         Ok(readings)
@@ -246,18 +246,14 @@ impl Workbench<'_> {
         }
         let turns = (self.compare.seconds / TURN).ceil().max(1.0);
         let warm = WARM + WARM_PER_SESSION * case.sessions as f64;
-        self.turn(&mut contenders, warm, 0.0)?;
-        for turn in 0..turns as u64 {
+        contenders = self.turn(contenders, warm, 0.0)?;
+        for _ in 0..turns as u64 {
+            contenders = self.turn(contenders, WARM_AGAIN, self.compare.seconds / turns)?;
             // There and back again: what changes steadily meets all of them alike.
-            if turn % 2 == 1 {
-                contenders.reverse();
-            }
-            self.turn(&mut contenders, WARM_AGAIN, self.compare.seconds / turns)?;
-            if turn % 2 == 1 {
-                contenders.reverse();
-            }
+            contenders.reverse();
             eprint!(".");
         }
+        contenders.sort_by_key(|contender| contender.program);
         let mut readings = Vec::new();
         for contender in contenders {
             let program = contender.program;
@@ -268,32 +264,27 @@ impl Workbench<'_> {
     }
 
     /// A turn of each; who fails is out.
-    fn turn(&self, contenders: &mut Vec<Contender>, warm: f64, measured: f64) -> Result<(), BenchError> {
-        let mut failed = Ok(());
-        contenders.retain_mut(|contender| {
-            let went = self.interrupt.check().and_then(|()| contender.turn(warm, measured));
-            match self.or_without(went) {
-                Ok(went) => went.is_some(),
-                Err(error) => {
-                    failed = Err(error);
-                    false
-                }
-            }
-        });
-        failed
+    fn turn(
+        &self,
+        contenders: Vec<Contender>,
+        warm: f64,
+        measured: f64,
+    ) -> Result<Vec<Contender>, BenchError> {
+        let mut left = Vec::new();
+        for mut contender in contenders {
+            let went = contender.turn(warm, measured);
+            left.extend(self.or_without(went)?.map(|()| contender));
+        }
+        Ok(left)
     }
 
     /// The other rows are worth having without one that failed, but not without whoever watches.
     fn or_without<T>(&self, result: Result<T, BenchError>) -> Result<Option<T>, BenchError> {
         self.interrupt.check()?;
-        match result {
-            Err(BenchError::Interrupted) => Err(BenchError::Interrupted),
-            Err(error) => {
-                eprint!("\n    {error}");
-                Ok(None)
-            }
-            Ok(value) => Ok(Some(value)),
+        if let Err(error) = &result {
+            eprint!("\n    {error}");
         }
+        Ok(result.ok())
     }
 }
 

@@ -172,6 +172,11 @@ impl Load {
             Ok(traffic)
         });
         let account = traffic.doing(|| "sending traffic".to_owned())?.account();
+        if account.duration.is_zero() {
+            return Err(BenchError::Usage(
+                "--in-turns: standard input asked for no measured time".to_owned(),
+            ));
+        }
         let cpu = marks.chunks_exact(2).map(|turn| cpu_between(&turn[0], &turn[1])).sum();
         reading.note_cpu(cpu, &account);
         reading.note_traffic(account);
@@ -182,12 +187,12 @@ impl Load {
     fn send(&self, traffic: &mut Traffic<'_>, mut mark: impl FnMut()) -> io::Result<()> {
         if !self.in_turns {
             let [warm, measured] = [self.warm, self.seconds].map(Duration::from_secs_f64);
-            return traffic.run(warm, measured, mark);
+            return traffic.run(Turn { warm, measured }, mark);
         }
         let turns = traffic.turns()?;
         println!("{READY}");
-        while let Some(Turn { warm, measured }) = traffic.rest(&turns)? {
-            traffic.run(warm, measured, &mut mark)?;
+        while let Some(turn) = traffic.rest(&turns)? {
+            traffic.run(turn, &mut mark)?;
             println!("{DONE}");
         }
         Ok(())

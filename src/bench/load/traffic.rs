@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::ice;
 use super::pair::{End, Pair};
-use super::turns::{NEXT_TURN, Turn, Turns};
+use super::turns::{self, NEXT_TURN, Turn, Turns};
 use crate::bench::datagrams::{BATCH, Inbox, Outbox};
 use crate::stun::{self, Class, Message};
 
@@ -108,20 +108,14 @@ impl<'a> Traffic<'a> {
         })
     }
 
-    /// Traffic for `warm`, which does not count: caches and congestion settle. Then for `measured`, which does. `mark` is called
-    /// where that begins, and where it ends.
-    pub(super) fn run(
-        &mut self,
-        warm: Duration,
-        measured: Duration,
-        mut mark: impl FnMut(),
-    ) -> io::Result<()> {
-        let samples = self.plan.rate * measured.as_secs_f64() * 1.1;
+    /// One turn. `mark` is called where its measured time begins, and where that ends.
+    pub(super) fn run(&mut self, turn: Turn, mut mark: impl FnMut()) -> io::Result<()> {
+        let samples = self.plan.rate * turn.measured.as_secs_f64() * 1.1;
         self.account.latencies.reserve(samples as usize);
-        self.phase(warm)?;
+        self.phase(turn.warm)?;
         mark();
         self.open_window();
-        self.phase(measured)?;
+        self.phase(turn.measured)?;
         mark();
         self.close_window();
         self.drain()
@@ -130,7 +124,7 @@ impl<'a> Traffic<'a> {
     /// Sends nothing, and answers checks, until there is another turn; `None`: there will be none.
     pub(super) fn rest(&mut self, turns: &Turns) -> io::Result<Option<Turn>> {
         loop {
-            match turns.turns.try_recv() {
+            match turns.try_recv() {
                 Ok(turn) => return Ok(Some(turn?)),
                 Err(TryRecvError::Disconnected) => return Ok(None),
                 Err(TryRecvError::Empty) => self.receive(REST)?,
@@ -140,7 +134,7 @@ impl<'a> Traffic<'a> {
 
     /// The turns that lines of standard input ask for.
     pub(super) fn turns(&self) -> io::Result<Turns> {
-        Turns::read(self.poll.registry())
+        turns::read(self.poll.registry())
     }
 
     /// What came of all of it.

@@ -12,33 +12,29 @@ pub(super) const NEXT_TURN: Token = Token(usize::MAX);
 /// Traffic, some of which counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Turn {
-    /// Before the measured time.
+    /// Before the measured time: caches and congestion settle.
     pub(super) warm: Duration,
     pub(super) measured: Duration,
 }
 
 /// What standard input asks for, until it ends.
-pub(super) struct Turns {
-    pub(super) turns: Receiver<io::Result<Turn>>,
-}
+pub(super) type Turns = Receiver<io::Result<Turn>>;
 
-impl Turns {
-    /// Reads from now on, in a thread of its own: whoever waits goes on answering checks.
-    pub(super) fn read(registry: &Registry) -> io::Result<Turns> {
-        let waker = Waker::new(registry, NEXT_TURN)?;
-        let (tell, turns) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in io::stdin().lock().lines() {
-                let turn = line.and_then(|line| parse(&line));
-                // Who measured may have ended.
-                let _ = tell.send(turn);
-                let _ = waker.wake();
-            }
-            drop(tell);
+/// Reads from now on, in a thread of its own: whoever waits goes on answering checks.
+pub(super) fn read(registry: &Registry) -> io::Result<Turns> {
+    let waker = Waker::new(registry, NEXT_TURN)?;
+    let (tell, turns) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            let turn = line.and_then(|line| parse(&line));
+            // Who measured may have ended.
+            let _ = tell.send(turn);
             let _ = waker.wake();
-        });
-        Ok(Turns { turns })
-    }
+        }
+        drop(tell);
+        let _ = waker.wake();
+    });
+    Ok(turns)
 }
 
 /// Two numbers of seconds.
